@@ -1,0 +1,290 @@
+"""The command ``retouch``: one function per command, which asks others to do the work and says what was done.
+
+Modules that take long to import are imported where they are used. ``main`` turns every error that a user can
+cause into one line and status 2; a traceback is a bug.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+import retouch
+from retouch.errors import RetouchError
+
+app = App(
+    name="retouch",
+    help="Fill holes in photographs: scratches, text, unwanted objects, lost blocks.",
+    help_epilogue="Example: retouch complete photo.jpg mask.png",
+    help_format="plaintext",
+    version=lambda: f"retouch {retouch.__version__}",
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=lambda value: "" if value is False else str(value)),
+)
+
+
+@app.command(help_epilogue="Example: retouch complete photo.jpg mask.png --dilate 3 --output repaired.jpg")
+def complete(
+    image: Path,
+    mask: Path,
+    /,
+    *,
+    output: Path | None = None,
+    model: str | None = None,
+    seed: NonNegativeInt = 0,
+    dilate: NonNegativeInt = 0,
+    feather: NonNegativeInt = 0,
+    blend: Literal["none", "feather", "poisson"] = "feather",
+    threads: PositiveInt | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Fill the white parts of a mask in a photograph; all other pixels stay as they are.
+
+    Args:
+        image: The photograph: PNG, JPEG, WebP, TIFF or BMP.
+        mask: A picture of the same size; what is white in it is filled.
+        output: Where to write; by default NAME-completed.EXT beside the photograph.
+        model: A name from "retouch models", a .onnx file, a training run, or hf:OWNER/NAME.
+        seed: For models that draw random numbers.
+        dilate: Grow the hole by so many pixels first.
+        feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
+        blend: How the two meet.
+        threads: Cores that the model may use; all by default.
+        overwrite: Replace the output if it exists.
+    """
+    from retouch import files
+
+    output = output or files.completed_path(image)
+    with _windows_done() as progress:
+        done = files.run(
+            image,
+            mask,
+            output=output,
+            model=model,
+            seed=seed,
+            dilate=dilate,
+            feather=feather,
+            blend=blend,
+            threads=threads,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if done.share:
+        _say(f"{output}: {done.share:.1%} of the photo filled by {done.model} in {done.seconds:.2f} s")
+    else:
+        _say(f"{output}: a copy of the photo, as the mask has no hole")
+    for note in done.photo.notes:
+        _say(f"note: {note}")
+
+
+@app.command(help_epilogue="Example: retouch models --json")
+def models(*, json: bool = False) -> None:
+    """List the models with their quality and size.
+
+    Args:
+        json: Print JSON: all that is known about each.
+    """
+    from retouch.cards import DEFAULT, weights_size
+    from retouch.classical import CLASSICAL
+
+    cards = retouch.models()
+    classical = {name: str(make.__doc__).splitlines()[0] for name, make in CLASSICAL.items()}
+    if json:
+        shipped = [
+            {**asdict(card), "bytes": weights_size(name), "default": name == DEFAULT}
+            for name, card in cards.items()
+        ]
+        _say_json(
+            {"models": shipped, "classical": [{"name": n, "good_for": d} for n, d in classical.items()]}
+        )
+        return
+    rows = [
+        (
+            name + " (default)" * (name == DEFAULT),
+            card.good_for,
+            f"{weights_size(name) / 1e6:.1f} MB",
+            "\n".join(_quality(row) for row in card.quality if row["model"] == name),
+        )
+        for name, card in cards.items()
+    ]
+    rows += [(name, summary, "", "") for name, summary in classical.items()]
+    _say_table(("model", "what it does", "size", "quality"), rows)
+
+
+@app.command(help_epilogue="Example: retouch methods")
+def methods(*, json: bool = False) -> None:
+    """List the published methods that can be trained.
+
+    Args:
+        json: Print JSON.
+    """
+    entries = retouch.methods()
+    if json:
+        _say_json(
+            [
+                {"name": name, "citation": e.citation, "summary": e.summary, "limits": asdict(e.limits)}
+                for name, e in entries.items()
+            ]
+        )
+        return
+    rows = [(name, entry.citation, entry.summary) for name, entry in entries.items()]
+    _say_table(("method", "paper", "what it does"), rows)
+
+
+@app.command(
+    help_epilogue="Example: retouch mask scratches --like photo.jpg --ratio 0.1-0.2 --seed 3 mask.png"
+)
+def mask(
+    kind: str,
+    output: Path,
+    /,
+    *,
+    like: Path | None = None,
+    size: str | None = None,
+    ratio: str | None = None,
+    seed: NonNegativeInt = 0,
+    overwrite: bool = False,
+) -> None:
+    """Draw a random mask; white is what is to be filled.
+
+    Args:
+        kind: One of center, rectangle, strokes, boxes, text, scratches, border, blocks.
+        output: Where to write the mask.
+        like: The photograph that the mask is for.
+        size: Instead of a photograph: WIDTHxHEIGHT.
+        ratio: Share of the pixels that are missing, e.g. 0.1-0.2; each kind has its own default.
+        seed: The same seed draws the same mask.
+        overwrite: Replace the output if it exists.
+    """
+    from retouch import files
+    from retouch.masks import parse_ratio
+
+    bounds = None if ratio is None else parse_ratio(ratio)
+    height, width = files.picture_size(like, size)
+    share = files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)
+    _say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
+
+
+# Their options come from PyTorch's side of the house, which is imported when it is asked for.
+app.command(
+    "retouch.training.command:train",
+    name="train",
+    help="Train a method on photographs.",
+    help_epilogue="Example: retouch train recurrent --data photos --output runs/first --minutes 120",
+)
+app.command(
+    "retouch.training.command:export",
+    name="export",
+    help="Turn a training run into a model.",
+    help_epilogue="Example: retouch export runs/first --name my-model",
+)
+
+
+@app.command(name="--install-completion", help_epilogue="Example: retouch --install-completion --shell zsh")
+def install_completion(*, shell: Literal["bash", "zsh", "fish", "powershell"] | None = None) -> None:
+    """Let the shell complete this command's options.
+
+    Args:
+        shell: Which one; the running one by default.
+    """
+    from cyclopts.completion.detect import ShellDetectionError
+
+    try:
+        path = app.install_completion(shell=shell)
+    except ShellDetectionError as error:
+        raise RetouchError("expected a known shell, found none: say which with --shell") from error
+    _say(f"{path}: completion for new shells (sourced from the shell's own start file where it needs that)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: done. 2: one line on the standard error says what was expected and what came; nothing was written.
+    130: interrupted, nothing was written.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
+    try:
+        result = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except (RetouchError, CycloptsError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        named = error.strerror and error.filename is not None
+        return _fail(f"{os.fspath(error.filename)}: {error.strerror}" if named else str(error))
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"retouch: {_one_line(message)}", file=sys.stderr)
+    return status
+
+
+def _one_line(text: str) -> str:
+    """Line breaks become spaces, and what would steer a terminal is shown as it is written in code."""
+    joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in joined)
+
+
+def _say(text: str) -> None:
+    print(_one_line(text))
+
+
+def _say_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table that wraps at a terminal's width and is never cut short where it goes elsewhere."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.print(table)
+
+
+def _quality(row: dict[str, str | float]) -> str:
+    numbers = [f"{key} {value:.4g}" for key, value in row.items() if not isinstance(value, str)]
+    return f"{row['masks']}: {', '.join(numbers)} ({row['data']})"
+
+
+@contextmanager
+def _windows_done() -> Iterator[Callable[[int, int], None] | None]:
+    """A counter on a terminal's last line, gone when the work is."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def progress(done: int, total: int) -> None:
+        print(f"\r{done} of {total} windows", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield progress
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,352 @@
+"""Files, bytes, PIL images and arrays to `Photo`: limits before decoding, one line for whatever is wrong.
+
+Pillow reads the headers and all 8-bit pictures; OpenCV reads 16-bit colour, which Pillow cuts to 8 bits.
+Pillow's plug-ins are called directly, because `Image.open` has a size limit that is global to the process.
+"""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from retouch import exif, formats
+from retouch.errors import ImageError, RetouchError
+from retouch.photo import FORMATS, JpegTables, Mode, Photo, mode_of
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
+
+MAX_PIXELS = 100_000_000
+BAND = 1 << 17  # pixels copied at a time: small enough for the cache
+WIDENED = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+_lock = threading.Lock()
+
+
+def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decodes one picture, upright, with all that its output has to keep.
+
+    Args:
+        source: a path, the bytes of a file, an open binary file, a PIL image, or an array (H, W) or
+            (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to 8 bits). An array is
+            not copied where its dtype stands; it is never written to.
+        max_pixels: larger pictures are refused before they are decoded.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageError: no PNG, JPEG, WebP, TIFF or BMP picture; damaged, too large, or of a kind not read.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        with _damage_named("the given PIL image"):
+            return _decode(source, None, "the given PIL image", max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read_stream(io.BytesIO(source), "the given bytes", max_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _read_path(os.fspath(source), max_pixels)
+    if hasattr(source, "read"):
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise ImageError(f"expected a file opened in binary mode, got one of {type(data).__name__}")
+        return _read_stream(io.BytesIO(data), "the given file", max_pixels)
+    raise ImageError(f"expected a path, bytes, file, PIL image or array, got {type(source).__name__}")
+
+
+def _read_path(path: str, max_pixels: int) -> Photo:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"expected an image file, found nothing at {path}")
+    if not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "a device or pipe"
+        raise ImageError(f"expected an image file, got {kind}: {path}")
+    try:
+        with open(path, "rb") as file:
+            return _read_stream(file, path, max_pixels)
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
+    with _damage_named(name):
+        with _silent():
+            image = _open(stream, name, max_pixels)
+        with image:
+            return _decode(image, stream, name, max_pixels)
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Turns whatever a damaged file leads a decoder to raise into one line that names the file."""
+    try:
+        yield
+    except (RetouchError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"expected a whole picture, got a damaged one: {name} ({reason})") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps Pillow's warnings about damaged metadata off the user's screen.
+
+    The filters of `warnings` belong to the whole process, hence the lock; only headers are read under it.
+    """
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    """A PIL image with its header read and no pixel decoded."""
+    head = stream.read(16)
+    stream.seek(0)
+    if not head:
+        raise ImageError(f"expected a picture, got an empty file: {name}")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile(stream)
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.jpeg_factory(stream)
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        # Pillow's decoder makes its canvas when it opens the file: the size has to be known before.
+        width, height, _ = formats.webp_header(stream.read())
+        _check_size(width, height, name, max_pixels)
+        stream.seek(0)
+        return WebPImagePlugin.WebPImageFile(stream)
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return TiffImagePlugin.TiffImageFile(stream)
+    if head.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile(stream)
+    raise ImageError(f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {name} (it begins with {head!r})")
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
+    if width < 1 or height < 1:
+        raise ImageError(f"expected at least one pixel, got {width} x {height} in {name}")
+
+
+def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: int) -> Photo:
+    """The photo of an opened PIL image; `stream` is its whole file, None for a caller's image."""
+    _check_size(image.width, image.height, name, max_pixels)
+    notes: list[str] = []
+    with _silent():
+        frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"frame {image.tell() + 1} of {frames} is read, no other")
+    kind = {"MPO": "JPEG"}.get(image.format or "PNG", image.format or "PNG")
+    lossless = kind != "JPEG"
+    if isinstance(image, WebPImagePlugin.WebPImageFile) and stream is not None:
+        stream.seek(0)
+        lossless = formats.webp_header(stream.read())[2]
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    # Pillow loses parts of a TIFF's EXIF when it turns the picture, and finds a PNG's behind the pixels.
+    kept, orientation = _exif(image, notes) if is_tiff else (None, 1)
+    deep = _deep_channels(image, name)
+    if deep and stream is not None:
+        pixels, palette, icc = _decode_deep(image, stream, deep, name), None, image.info.get("icc_profile")
+        mode = mode_of(pixels)
+    else:
+        if deep or (image.mode == "CMYK" and _tiff_bits(image) == 16):
+            notes.append("16 bits a channel are cut to 8")
+        with _silent() if is_tiff else nullcontext():
+            image.load()
+        pixels, mode, palette, icc = _pixels(image, name, notes)
+    if not is_tiff:
+        kept, orientation = _exif(image, notes)
+    pixels = exif.turned(pixels, orientation)
+    pixels.flags.writeable = False
+    dpi = _dpi(image.info.get("dpi"))
+    return Photo(
+        pixels=pixels,
+        mode=mode,
+        palette=palette,
+        icc=icc or None,
+        exif=kept,
+        dpi=dpi[::-1] if dpi and orientation >= 5 else dpi,
+        format=kind if kind in FORMATS else "PNG",
+        lossless=lossless,
+        jpeg=_jpeg_tables(image),
+        notes=tuple(notes),
+    )
+
+
+def _jpeg_tables(image: Image.Image) -> JpegTables | None:
+    """The compression of a grey or RGB JPEG that was opened, not made."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode not in ("L", "RGB"):
+        return None
+    stored = [image.quantization.get(component[3]) for component in image.layer]
+    tables = [tuple(table) for table in stored if table is not None and len(table) == 64]
+    if len(tables) != len(stored) or not tables:
+        return None
+    # A subsampling that Pillow cannot write (-1) becomes 4:4:4: larger, but nothing is lost.
+    sampling = max(0, JpegImagePlugin.get_sampling(image))
+    return JpegTables(tuple(tables), sampling, bool(image.info.get("progressive")))
+
+
+# ---- 16-bit colour: OpenCV ------------------------------------------------------------------------------
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    return max(image.tag_v2.get(258, (1,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+
+
+def _deep_channels(image: Image.Image, name: str) -> int:
+    """How many 16-bit channels OpenCV finds where Pillow would cut them to 8 bits; 0: nothing to cut."""
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
+        channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(image.tile[0].args), 0)
+        return channels + (channels == 3 and "transparency" in image.info)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tiff_bits(image) == 16:
+        if image.tag_v2.get(284, 1) != 1 and len(image.getbands()) > 1:  # both libraries read these wrongly
+            raise ImageError(f"expected interleaved 16-bit channels, got separate planes in {name}")
+        if image.tag_v2.get(338, (2,))[0] == 1 and image.mode == "RGBA":
+            raise ImageError(f"expected 16-bit colour apart from its alpha, got it multiplied in {name}")
+        return len(image.mode) if image.mode in ("RGB", "RGBA") else 0
+    return 0
+
+
+def _decode_deep(image: Image.Image, stream: BinaryIO, channels: int, name: str) -> np.ndarray:
+    stream.seek(0)
+    data = stream.read()
+    if isinstance(image, PngImagePlugin.PngImageFile) and (found := formats.png_exif(data)):
+        image.info["exif"] = found  # it may stand behind the pixels, where Pillow has not looked yet
+    return formats.decode16(data, channels, name)
+
+
+# ---- everything else: Pillow ----------------------------------------------------------------------------
+
+
+def _pixels(
+    image: Image.Image, name: str, notes: list[str]
+) -> tuple[np.ndarray, Mode, np.ndarray | None, bytes | None]:
+    """(pixels, mode, palette, icc) of a loaded PIL image; what has to be converted is said in `notes`."""
+    icc, mode = image.info.get("icc_profile"), image.mode
+    key = image.info.get("transparency")
+    if mode == "P":
+        return *_palette_pixels(image), icc
+    if mode == "CMYK":
+        image, icc = _cmyk_to_rgb(image, icc, notes), None
+    elif mode in WIDENED:
+        image = image.convert(WIDENED[mode])
+        notes.append(f"{mode} is converted to {image.mode}")
+    elif mode in ("1", "L", "RGB") and key is not None:
+        image = (image.convert("L") if mode == "1" else image).convert("RGBA" if mode == "RGB" else "LA")
+        notes.append(f"the transparent colour becomes an alpha channel ({image.mode})")
+    if image.mode == "1":
+        return _copied(image.convert("L")), "1", None, icc
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        pixels = _copied(image)
+    elif image.mode.startswith("I;16"):
+        pixels = _copied(image)
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+            pixels = np.invert(pixels)  # 0 is white: Pillow turns this round for 8 bits, but not for 16
+        if isinstance(key, int):
+            alpha = np.where(pixels == key, np.uint16(0), np.uint16(65535))
+            pixels = np.concatenate([pixels, alpha], axis=2)
+            notes.append("the transparent colour becomes an alpha channel (LA)")
+    elif image.mode == "I" and not np.any(np.asarray(image.getextrema()) >> 16):  # all fit 16 bits
+        pixels = np.asarray(image).astype(np.uint16)[..., None]
+        notes.append("32-bit grey is kept in 16 bits")
+    else:
+        raise ImageError(f"expected 8 or 16 bits of grey, palette or RGB, got mode {image.mode} in {name}")
+    return pixels, mode_of(pixels), None, icc
+
+
+def _copied(image: Image.Image) -> np.ndarray:
+    """(H, W, C) of the image's own depth, in bands: at once, NumPy would hold the pixels twice more."""
+    dtype = np.uint16 if image.mode.startswith("I;16") else np.uint8
+    pixels = np.empty((image.height, image.width, len(image.getbands())), dtype)
+    band = max(1, BAND // image.width)
+    for top in range(0, image.height, band):
+        rows = pixels[top : top + band]
+        part = np.asarray(image.crop((0, top, image.width, top + len(rows))))
+        rows[...] = part.reshape(rows.shape)
+    return pixels
+
+
+def _palette_pixels(image: Image.Image) -> tuple[np.ndarray, Mode, np.ndarray]:
+    pixels = _copied(image)
+    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    palette = np.zeros((max(len(colours), int(pixels.max()) + 1), 4), np.uint8)
+    palette[: len(colours), :3] = colours
+    palette[:, 3] = 255
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, bytes):
+        alpha = np.frombuffer(transparency, np.uint8)[: len(palette)]
+        palette[: len(alpha), 3] = alpha
+    elif isinstance(transparency, int) and transparency < len(palette):
+        palette[transparency, 3] = 0
+    palette.flags.writeable = False
+    return pixels, "P", palette
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Image.Image:
+    from PIL import ImageCms  # few pictures need it, and it loads a library
+
+    try:
+        if icc:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            converted = ImageCms.profileToProfile(
+                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if converted is not None:
+                notes.append("CMYK is converted to sRGB through its ICC profile")
+                return converted
+    except (ImageCms.PyCMSError, OSError):
+        pass  # a damaged profile counts as none
+    notes.append("CMYK without a usable ICC profile is converted to RGB by the plain formula")
+    return image.convert("RGB")
+
+
+# ---- metadata and arrays --------------------------------------------------------------------------------
+
+
+def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
+    """(EXIF of the upright picture, the orientation that the pixels still have to be turned by)."""
+    try:
+        with _silent():
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder turns it
+                tags = exif.descriptive(image.getexif())
+                return (exif.upright(tags.tobytes())[0] if exif.any_tag(tags) else None), 1
+            raw = image.info.get("exif")
+            if raw is None and "Raw profile type exif" in image.info:  # old ImageMagick's way into PNG
+                raw = image.getexif().tobytes()
+            return exif.upright(raw) if raw else (None, 1)
+    except Exception as error:  # whatever a damaged EXIF leads its parser to must not stop the read
+        notes.append(f"damaged EXIF is left out ({' '.join(str(error).split())})")
+        return None, 1
+
+
+def _dpi(dpi: Any) -> tuple[float, float] | None:
+    try:
+        across, down = float(dpi[0]), float(dpi[1])
+    except (TypeError, ValueError, IndexError, ArithmeticError):
+        return None
+    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+
+
+def _from_array(source: np.ndarray) -> Photo:
+    if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 2, 3, 4)):
+        raise ImageError(f"expected an array (H, W) or (H, W, 1 to 4), got shape {source.shape}")
+    if source.size == 0:
+        raise ImageError(f"expected at least one pixel, got an array of shape {source.shape}")
+    notes: tuple[str, ...] = ()
+    if source.dtype.kind == "u" and source.dtype.itemsize <= 2:
+        pixels = np.ascontiguousarray(source, source.dtype.newbyteorder("=")).view()
+    elif source.dtype.kind == "f":
+        low, high = float(source.min()), float(source.max())
+        if not (low >= 0 and high <= 1):  # also where one is not a number
+            raise ImageError(f"expected floats in [0, 1], got {low:g} to {high:g}")
+        scaled = np.multiply(source, 255, dtype=np.float32, casting="same_kind")
+        pixels = np.rint(scaled, out=scaled).astype(np.uint8)
+        notes = ("floats are rounded to 8 bits",)
+    else:
+        raise ImageError(f"expected an array of uint8, uint16 or floats in [0, 1], got {source.dtype}")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels.flags.writeable = False
+    return Photo(pixels, mode_of(pixels), notes=notes)

@@ -1,0 +1,201 @@
+"""`Photo` to PIL images, bytes and whole files; refused before the work where no output could hold it."""
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from retouch import formats
+from retouch.errors import ImageError
+from retouch.photo import FORMATS, Photo
+
+LONGEST = {"JPEG": 65500, "WEBP": 16383}  # sides in pixels, by the formats (JPEG: by its library)
+JPEG_EXIF = 65527  # bytes that fit one APP1 segment
+NARROWED = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)  # 16 bits to 8, rounded
+
+
+def to_pil(photo: Photo) -> Image.Image:
+    """A PIL image with ICC profile, EXIF and resolution in its `info`.
+
+    16-bit grey becomes mode I;16. Pillow has no other 16-bit mode: colour and grey with alpha become 8 bits.
+    """
+    pixels = photo.pixels
+    if photo.depth == 16 and photo.mode != "L":
+        pixels = NARROWED[pixels]
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if photo.mode == "1":
+        image = image.convert("1", dither=Image.Dither.NONE)
+    if photo.palette is not None:
+        image.putpalette(photo.palette[:, :3].tobytes())
+        if photo.has_alpha:
+            image.info["transparency"] = photo.palette[:, 3].tobytes()
+    image.info.update(_metadata(photo))
+    return image
+
+
+def _metadata(photo: Photo) -> dict[str, Any]:
+    fields = {"icc_profile": photo.icc, "dpi": photo.dpi}
+    if photo.exif:
+        fields["exif"] = b"Exif\0\0" + photo.exif
+    return {key: value for key, value in fields.items() if value}
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format, a key of `FORMATS`, that a path's suffix means.
+
+    Raises:
+        ImageError: the suffix means none of them.
+    """
+    suffix = Path(path).suffix.lower()
+    for name, suffixes in FORMATS.items():
+        if suffix in suffixes:
+            return name
+    usual = ", ".join(suffixes[0] for suffixes in FORMATS.values())
+    raise ImageError(
+        f"expected an output that ends in {usual}, got {suffix or 'no suffix'}: {os.fspath(path)}"
+    )
+
+
+def _holds(name: str, photo: Photo) -> bool:
+    """Whether a format keeps the mode, depth and size. JPEG and WebP widen palettes, grey and 1 bit."""
+    see_through_palette = photo.palette is not None and photo.has_alpha
+    modes = {
+        "PNG": True,
+        "TIFF": not see_through_palette and (photo.mode, photo.depth) != ("LA", 16),
+        "BMP": not see_through_palette and photo.mode != "LA" and photo.depth == 8,
+        "WEBP": photo.depth == 8,
+        "JPEG": photo.depth == 8 and not photo.has_alpha,
+    }
+    return modes[name] and max(photo.size) <= LONGEST.get(name, 1 << 31)
+
+
+def _check_holds(name: str, photo: Photo, got: str) -> None:
+    if not _holds(name, photo):
+        able = ", ".join(FORMATS[other][0] for other in FORMATS if _holds(other, photo))
+        what = f"{photo.width} x {photo.height} pixels of {photo.depth}-bit {photo.mode}"
+        what += " with transparency" if photo.has_alpha else ""
+        raise ImageError(f"expected an output of {able} to hold {what}, got {got}")
+
+
+def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
+    """Refuses an output that could not be written in the end, before any work is done.
+
+    Returns:
+        What the output will not keep of the photo, one readable line each.
+
+    Raises:
+        ImageError: an unknown suffix, a format that cannot hold the photo, a folder that is not writable.
+        FileExistsError: the file exists and `overwrite` is false.
+        FileNotFoundError: its folder does not exist.
+    """
+    name = format_of(path)
+    _check_holds(name, photo, os.fspath(path))
+    if os.path.isdir(path):
+        raise ImageError(f"expected an output file, got a folder: {path}")
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"expected a new output file, got one that exists (see overwrite): {path}")
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"expected an existing output folder, found none at {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"expected a writable output folder, got {folder}")
+    return _lost(name, photo)
+
+
+def _lost(name: str, photo: Photo) -> tuple[str, ...]:
+    lost = []
+    if name == "BMP" and photo.icc:
+        lost.append("a BMP keeps no ICC profile")
+    if name == "BMP" and photo.exif:
+        lost.append("a BMP keeps no EXIF")
+    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
+        lost.append(f"a JPEG keeps no EXIF of more than {JPEG_EXIF} bytes, this one has {len(photo.exif)}")
+    return tuple(lost)
+
+
+def encode(photo: Photo, format: str) -> bytes:
+    """The photo as a file of `format` (a key of `FORMATS`, in any case), metadata and all.
+
+    PNG, TIFF and BMP are lossless. A JPEG takes the source's own tables and subsampling, or quality 95 with
+    4:4:4 where the source was no JPEG. A WebP is lossless where the source was, else quality 95.
+
+    Raises:
+        ImageError: the format is unknown or cannot hold the photo, or its encoder fails.
+    """
+    name = format.upper()
+    if name not in FORMATS:
+        raise ImageError(f"expected a format of {', '.join(FORMATS)}, got {format!r}")
+    _check_holds(name, photo, name)
+    try:
+        if photo.depth == 16 and name == "PNG":
+            return formats.png16(photo.pixels, photo.icc, photo.exif, photo.dpi)
+        if name == "TIFF":
+            return formats.tiff(photo.pixels, photo.mode, photo.palette, photo.icc, photo.exif, photo.dpi)
+        if name == "BMP" and photo.mode == "RGBA":
+            return _bmp_with_alpha(photo)
+        stream = io.BytesIO()
+        _pil_for(name, photo).save(stream, name, **_options(name, photo))
+    except (OSError, ValueError, cv2.error) as error:
+        reason = " ".join(str(error).split())
+        raise ImageError(
+            f"cannot encode {photo.width} x {photo.height} pixels as {name}: {reason}"
+        ) from error
+    return stream.getvalue()
+
+
+def _pil_for(name: str, photo: Photo) -> Image.Image:
+    image = to_pil(photo)
+    if name in ("JPEG", "WEBP") and photo.mode == "1":
+        return image.convert("L")
+    if name in ("JPEG", "WEBP") and photo.mode == "P":
+        return image.convert("RGBA" if photo.has_alpha else "RGB")
+    return image
+
+
+def _options(name: str, photo: Photo) -> dict[str, Any]:
+    options = _metadata(photo)
+    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
+        del options["exif"]
+    if name == "WEBP":  # exact: the colour under transparent pixels stays, too
+        options |= {"exact": True, "lossless": photo.lossless} | ({} if photo.lossless else {"quality": 95})
+    if name == "JPEG" and photo.jpeg is None:
+        options |= {"quality": 95, "subsampling": 0}
+    if name == "JPEG" and photo.jpeg is not None:
+        options |= {
+            "qtables": [list(table) for table in photo.jpeg.quantization],
+            "subsampling": photo.jpeg.subsampling,
+            "progressive": photo.jpeg.progressive,
+        }
+    return options
+
+
+def _bmp_with_alpha(photo: Photo) -> bytes:
+    """OpenCV writes the header that declares the alpha channel, which Pillow leaves out."""
+    done, data = cv2.imencode(".bmp", cv2.cvtColor(photo.pixels, cv2.COLOR_RGBA2BGRA))
+    if not done:
+        raise ValueError("the encoder gave nothing")
+    file = bytearray(data)
+    if photo.dpi:  # pixels per metre stand at bytes 38 and 42
+        struct.pack_into("<ll", file, 38, *(round(value / 0.0254) for value in photo.dpi))
+    return bytes(file)
+
+
+def write(photo: Photo, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Writes the photo in the format of the path's suffix: the whole file, or nothing.
+
+    Raises:
+        FileExistsError, FileNotFoundError, ImageError: as `check_output` and `encode`; also for a full disk.
+    """
+    check_output(path, photo, overwrite=overwrite)
+    data = encode(photo, format_of(path))
+    try:
+        formats.atomic_write(path, data, overwrite=overwrite)
+    except FileExistsError:
+        raise FileExistsError(f"expected a new output file, got one that exists: {path}") from None
+    except OSError as error:
+        raise ImageError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error

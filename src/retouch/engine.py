@@ -1,0 +1,242 @@
+"""Complete one photograph of any size: plan -> crop -> predict -> blend -> composite.
+
+The engine knows of a model only what `Predictor` says. It shows it windows around the hole (`windows` and
+`levels`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`.
+Pixels become floats in crops only; what was in the hole is zeroed before anything is computed from it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retouch import blend as blending
+from retouch import image, windows
+from retouch.errors import MaskError, ModelError
+from retouch.image import Patch, Photo
+from retouch.levels import Fill, Level, levels, to_words
+from retouch.windows import Box, Limits, Window
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+Blend = Literal["none", "feather", "poisson"]
+
+BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
+FEATHER = 8  # px: the band when none is given
+TILE = 512  # side of the crops in which the deep interior of a hole is delivered
+
+
+class Predictor(Protocol):
+    """A model as the engine sees it.
+
+    Called with ``image`` (B, 3, h, w) float32 RGB in [0, 1], 0 in the hole, and ``hole`` (B, 1, h, w)
+    float32, 1 = missing, it returns its prediction for whole windows, (B, 3, h, w) floats in [0, 1]; h and w
+    keep to ``limits``. Every call of one completion gets the same ``seed``. What is predicted for an element
+    must depend on that element and the seed alone, not on its place in the batch or on the others: a model
+    that needs noise draws it anew from the seed for each element.
+
+    Outside the hole the prediction should say what the model makes of the known pixels, since blending
+    judges the seam by it (of a model that pastes them, by the difference across the border).
+    """
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats: ...
+
+
+def complete(
+    photo: Photo,
+    hole: Bools,
+    predictor: Predictor,
+    *,
+    seed: int = 0,
+    dilate: int = 0,
+    feather: int = 0,
+    blend: Blend = "feather",
+    batch_size: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Photo:
+    """Fill the hole of a photograph; every pixel outside the (dilated) hole stays bit-exact.
+
+    The result depends on the photo's known pixels, the hole, the predictor and the seed alone: not on what is
+    in the hole, and not on ``batch_size``.
+
+    Args:
+        photo: as `image.read` gives it; not written to.
+        hole: (H, W) bool, True = missing; not written to.
+        predictor: the model.
+        seed: passed to every call of the predictor.
+        dilate: grow the hole by this many px, elliptically.
+        feather: for ``blend="feather"``, width in px of the band inside the hole; 0 takes 8.
+        blend: how the prediction meets the known pixels: pasted (``"none"``), corrected along the border
+            (``"feather"``), or corrected throughout, keeping its gradients (``"poisson"``).
+        batch_size: windows per call of the predictor, at most.
+        progress: called with the number of windows done and their total, from (0, total) to (total, total).
+
+    Returns:
+        the completed photo; ``photo`` itself where the hole is empty.
+
+    Raises:
+        MaskError: for a hole of another shape or dtype, or one that leaves nothing known.
+        ModelError: when the predictor returns something else than it should.
+        ValueError: for an unknown ``blend``, or negative numbers.
+    """
+    _check(photo, hole, dilate, feather, blend, batch_size)
+    hole = _dilated(hole, dilate)
+    if not hole.any():
+        return photo
+    if hole.all():
+        grown = f" after dilating by {dilate} px" if dilate else ""
+        raise MaskError(
+            f"expected a hole that leaves known pixels to complete from, got one that covers all "
+            f"{photo.width} x {photo.height} px{grown}"
+        )
+    plan = windows.plan(hole, predictor.limits)
+    pyramid = levels(photo, hole, plan)
+    done = 0
+    if progress:
+        progress(0, len(plan))
+    for (number, _), stage in groupby(plan, key=lambda window: (window.level, window.stage)):
+        level, fills = pyramid[number], list[Fill]()
+        for _, same in groupby(stage, key=lambda window: window.shape):
+            alike = list(same)
+            for start in range(0, len(alike), batch_size):
+                batch = alike[start : start + batch_size]
+                shown = [_show(level, window, predictor.limits) for window in batch]
+                predictions = _predict(predictor, batch, shown, seed)
+                for window, crop, prediction in zip(batch, shown, predictions, strict=True):
+                    fills.append(_fill(window, crop, prediction, blend, feather or FEATHER))
+                done += len(batch)
+                if progress:
+                    progress(done, len(plan))
+        level.settle(fills)
+    return image.composite(photo, hole, _patches(pyramid[0]))
+
+
+def _check(photo: Photo, hole: Bools, dilate: int, feather: int, blend: str, batch_size: int) -> None:
+    size = (photo.height, photo.width)
+    if not isinstance(hole, np.ndarray) or hole.dtype != np.bool_ or hole.shape != size:
+        got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
+        raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")
+    if blend not in BLENDS:
+        raise ValueError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
+    for name, value, least in (("dilate", dilate, 0), ("feather", feather, 0), ("batch_size", batch_size, 1)):
+        if value < least:
+            raise ValueError(f"expected {name} to be at least {least}, got {value}")
+
+
+def _dilated(hole: Bools, radius: int) -> Bools:
+    """The hole grown by an ellipse of this radius in px; the same array for 0."""
+    if radius == 0 or not hole.any():
+        return hole
+    rows, cols = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
+    near = Box(
+        max(0, int(rows[0]) - radius),
+        max(0, int(cols[0]) - radius),
+        min(hole.shape[0], int(rows[-1]) + 1 + radius),
+        min(hole.shape[1], int(cols[-1]) + 1 + radius),
+    )
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    grown = np.zeros_like(hole)
+    crop = np.ascontiguousarray(hole[near.rows, near.cols]).view(np.uint8)
+    grown[near.rows, near.cols] = cv2.dilate(crop, kernel) > 0
+    return grown
+
+
+# Windows: what the predictor is shown, and what becomes of its answer.
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    """What a window shows: (h, w, 3) RGB, 0 where ``hidden``.
+
+    ``known`` holds the pixels that the prediction has to meet. Deep inside a large hole the coarser level,
+    ``below``, is shown too; ``share`` (h, w) is how much of the prediction to take against it.
+    """
+
+    rgb: Floats
+    known: Bools
+    hidden: Bools
+    below: Floats | None = None
+    share: Floats | None = None
+
+
+def _show(level: Level, window: Window, limits: Limits) -> _Crop:
+    """Read a window's source; deeper inside the hole than the band, the coarser level counts as known."""
+    rgb, hidden = level.settled(window.source), level.open(window.source)
+    if level.coarser is None:
+        return _Crop(rgb, ~hidden, hidden)
+    below, covered = level.below(window.source)
+    width = windows.band(limits)
+    hole = np.ascontiguousarray(level.missing(window.source))
+    distance = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    interior = hidden & covered & (distance > width)
+    rgb[interior] = below[interior]
+    # The prediction alone in the band's outer half, then a smooth ramp down to the coarser level.
+    ramp = np.where(covered, np.clip((width - distance) / (width / 2), 0, 1), 1)
+    share = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return _Crop(rgb, ~hidden, hidden & ~interior, below, share)
+
+
+def _predict(
+    predictor: Predictor, batch: Sequence[Window], crops: Sequence[_Crop], seed: int
+) -> list[Floats]:
+    """Ask for windows of one shape; gives each prediction as (h, w, 3) of its source, checked."""
+    height, width = batch[0].shape
+    pictures = np.empty((len(batch), 3, height, width), np.float32)
+    holes = np.empty((len(batch), 1, height, width), np.float32)
+    for index, crop in enumerate(crops):
+        down, right = height - crop.rgb.shape[0], width - crop.rgb.shape[1]
+        pad = ((0, down), (0, right))
+        pictures[index] = np.pad(crop.rgb, (*pad, (0, 0)), mode="symmetric").transpose(2, 0, 1)
+        holes[index, 0] = np.pad(crop.hidden, pad, mode="symmetric")
+    shape = pictures.shape
+    answer = predictor(pictures, holes, seed=seed)
+    if not isinstance(answer, np.ndarray) or answer.shape != shape or answer.dtype.kind != "f":
+        got = f"{answer.shape} {answer.dtype}" if isinstance(answer, np.ndarray) else type(answer).__name__
+        raise ModelError(f"expected the model to return floats of shape {shape}, got {got}")
+    if not np.isfinite(answer).all():
+        raise ModelError("expected the model to return finite values, got NaN or infinity")
+    answer = np.clip(answer, 0, 1).astype(np.float32, copy=False)
+    return [
+        np.ascontiguousarray(prediction.transpose(1, 2, 0)[: crop.rgb.shape[0], : crop.rgb.shape[1]])
+        for prediction, crop in zip(answer, crops, strict=True)
+    ]
+
+
+def _fill(window: Window, crop: _Crop, prediction: Floats, blend: Blend, feather: int) -> Fill:
+    """Let a prediction meet the known pixels, and keep what the window owns of it."""
+    if blend == "feather":
+        prediction = blending.feather(prediction, crop.rgb, crop.known, crop.hidden, feather)
+    elif blend == "poisson":
+        prediction = blending.poisson(prediction, crop.rgb, crop.known, crop.hidden)
+    if crop.below is not None and crop.share is not None:
+        prediction = crop.below + crop.share[..., None] * (prediction - crop.below)
+    own = window.core.within(window.source)
+    where = crop.hidden[own.rows, own.cols].copy()
+    return Fill(window.core, where, to_words(prediction[own.rows, own.cols][where]))
+
+
+def _patches(level: Level) -> Iterator[Patch]:
+    """What the windows completed, one by one; then the deep interior, enlarged from the coarser level."""
+    for fill in level.fills:
+        rows, cols = fill.core.rows, fill.core.cols
+        whole = np.array_equal(fill.where, level.hole[rows, cols])
+        yield Patch(rows, cols, fill.rgb(), None if whole else fill.where.astype(np.float32))
+    if level.coarser is None:
+        return
+    height, width = level.hole.shape
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            box = Box(top, left, min(top + TILE, height), min(left + TILE, width))
+            open_ = level.open(box)
+            if open_.any():
+                whole = np.array_equal(open_, level.hole[box.rows, box.cols])
+                yield Patch(
+                    box.rows, box.cols, level.below(box)[0], None if whole else open_.astype(np.float32)
+                )

@@ -1,0 +1,36 @@
+"""The exceptions of Retouch: each message names what was expected and what came.
+
+The command prints the message as one line and exits with status 2; a traceback is a bug.
+"""
+
+
+class RetouchError(Exception):
+    """Base of every error that Retouch raises for bad input."""
+
+
+class ImageError(RetouchError, ValueError):
+    """A picture that cannot be read, is too large, or cannot be written as asked."""
+
+
+class MaskError(RetouchError, ValueError):
+    """A mask or hole that does not fit its image, or a mask that cannot be drawn as asked."""
+
+
+class ModelError(RetouchError, ValueError):
+    """An unknown model, a damaged weight file, or a model that cannot do what was asked."""
+
+
+class TrainingError(RetouchError, ValueError):
+    """Training that cannot start (settings, data, checkpoint) or cannot go on (a loss that is not finite)."""
+
+
+class MissingExtraError(RetouchError, ImportError):
+    """A part that needs a package which the light install leaves out.
+
+    Args:
+        part: what was asked for, e.g. ``"training"``.
+        extra: the extra that brings it, e.g. ``"train"``.
+    """
+
+    def __init__(self, part: str, extra: str) -> None:
+        super().__init__(f"{part} needs the extra {extra!r}: pip install 'retouch[{extra}]'")

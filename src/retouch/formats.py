@@ -1,0 +1,220 @@
+"""What the picture libraries leave to be done by hand, on plain bytes: headers, 16-bit files, safe writing.
+
+Pillow knows no 16-bit colour: OpenCV reads it, and it is packed into PNG and TIFF here. Nothing here knows
+`Photo`.
+"""
+
+import os
+import secrets
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import TiffImagePlugin
+
+from retouch.errors import ImageError
+from retouch.exif import tiff_tags
+
+LEVEL = 3  # of deflate: the low bytes of 16 bits are noise, more effort gains under 3 % at twice the time
+
+
+def webp_header(data: bytes) -> tuple[int, int, bool]:
+    """(width, height, lossless) of a WebP file, from its chunks, with nothing decoded.
+
+    Pillow's decoder makes its canvas when the file is opened, so the size has to be known before.
+    Source: the WebP container specification.
+
+    Raises:
+        ValueError: no picture chunk follows.
+    """
+    size: tuple[int, int] | None = None
+    place = 12
+    while place + 8 <= len(data):
+        name, length = data[place : place + 4], struct.unpack_from("<L", data, place + 4)[0]
+        body = data[place + 8 : place + 18]
+        if name == b"VP8X" and len(body) == 10:
+            size = (int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1)
+        elif name == b"VP8 " and len(body) == 10:
+            width, height = struct.unpack("<HH", body[6:10])
+            return *(size or (width & 0x3FFF, height & 0x3FFF)), False
+        elif name == b"VP8L" and len(body) >= 5:
+            bits = int.from_bytes(body[1:5], "little")
+            return *(size or ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)), True
+        elif name == b"ANMF":
+            place += 8 + 16  # the frame's own chunks follow its 16 bytes of geometry
+            continue
+        place += 8 + length + (length & 1)
+    raise ValueError("expected a picture chunk in the WebP file")
+
+
+def png_exif(data: bytes) -> bytes | None:
+    """The EXIF of a PNG file, wherever it stands, after checking that every chunk is whole.
+
+    Raises:
+        ValueError: a chunk is cut short or damaged.
+    """
+    view, exif, place = memoryview(data), None, 8
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">L", data, place)
+        name, end = data[place + 4 : place + 8], place + 12 + length
+        if end > len(data):
+            break
+        if struct.unpack_from(">L", data, end - 4)[0] != zlib.crc32(view[place + 4 : end - 4]):
+            raise ValueError(f"the checksum of chunk {name!r} does not fit")
+        if name == b"eXIf":
+            exif = data[place + 8 : end - 4]
+        if name == b"IEND":
+            return exif
+        place = end
+    raise ValueError("the file is cut short")
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body))
+
+
+def png16(
+    pixels: np.ndarray, icc: bytes | None, exif: bytes | None, dpi: tuple[float, float] | None
+) -> bytes:
+    """A 16-bit PNG of (H, W, C) uint16, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA."""
+    height, width, channels = pixels.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    parts = [
+        b"\x89PNG\r\n\x1a\n",
+        _chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, 0)),
+    ]
+    if icc:
+        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+    if dpi:
+        across, down = (round(value / 0.0254) for value in dpi)
+        parts.append(_chunk(b"pHYs", struct.pack(">LLB", across, down, 1)))
+    if exif:
+        parts.append(_chunk(b"eXIf", exif))
+    stride = 2 * width * channels
+    band = max(1, (1 << 22) // stride)
+    above = np.zeros(stride, np.uint8)
+    packer = zlib.compressobj(LEVEL)
+    for top in range(0, height, band):
+        raw = pixels[top : top + band].astype(">u2").reshape(-1).view(np.uint8).reshape(-1, stride)
+        rows = np.empty((len(raw), 1 + stride), np.uint8)
+        rows[:, 0] = 2  # filter "Up": the difference to the row above, modulo 256
+        np.subtract(raw[0], above, out=rows[0, 1:])
+        np.subtract(raw[1:], raw[:-1], out=rows[1:, 1:])
+        above = raw[-1]
+        if packed := packer.compress(rows.tobytes()):
+            parts.append(_chunk(b"IDAT", packed))
+    parts += [_chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")]
+    return b"".join(parts)
+
+
+def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
+    """(H, W, channels) uint16 of a PNG or TIFF file, channels = 2 (grey + alpha), 3 or 4.
+
+    OpenCV turns a TIFF upright, but not a PNG.
+
+    Raises:
+        ImageError: no such picture can be decoded; OpenCV's own words are kept off the screen.
+    """
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] < channels:
+        raise ImageError(f"expected a whole 16-bit picture, got a damaged one: {name}")
+    if channels == 2:  # grey and alpha come as BGRA
+        return np.ascontiguousarray(decoded[..., [0, 3]])
+    order = {
+        (3, 3): cv2.COLOR_BGR2RGB,
+        (4, 3): cv2.COLOR_BGRA2RGB,
+        (4, 4): cv2.COLOR_BGRA2RGBA,
+    }[int(decoded.shape[2]), channels]
+    return np.asarray(cv2.cvtColor(decoded, order))
+
+
+def tiff(
+    pixels: np.ndarray,
+    mode: str,
+    palette: np.ndarray | None,
+    icc: bytes | None,
+    exif: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> bytes:
+    """A little-endian TIFF of (H, W, C) uint8 or uint16: deflated strips, with horizontal differences.
+
+    Pillow writes no 16-bit colour, and leaves out the EXIF directories of a compressed file.
+    """
+    height, width, channels = pixels.shape
+    little = pixels.dtype.newbyteorder("<")
+    band = max(1, (1 << 18) // (little.itemsize * width * channels))
+    strips = []
+    for top in range(0, height, band):
+        rows = pixels[top : top + band].astype(little)
+        if mode == "1":
+            rows = np.packbits(rows[..., 0] >= 128, axis=1)
+        elif mode != "P":
+            rows[:, 1:] -= rows[:, :-1].copy()
+        strips.append(zlib.compress(rows.tobytes(), LEVEL))
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    for tag, value in tiff_tags(exif).items() if exif else ():
+        directory[tag] = value
+    directory[256], directory[257] = width, height
+    directory[258] = (1 if mode == "1" else 8 * little.itemsize,) * channels
+    directory[259] = 8  # deflate
+    directory[262] = {"P": 3, "RGB": 2, "RGBA": 2}.get(mode, 1)  # palette, RGB, 0 is black
+    directory[277], directory[278], directory[284] = channels, band, 1  # interleaved
+    directory[317] = 1 if mode in ("1", "P") else 2  # horizontal differences
+    directory.tagtype[273] = directory.tagtype[279] = 4
+    lengths = [len(strip) for strip in strips]
+    directory[273] = tuple(int(end) for end in np.cumsum([0, *lengths[:-1]]))  # Pillow adds its own length
+    directory[279] = tuple(lengths)
+    if palette is not None:
+        colours = np.zeros((256, 3), np.uint16)
+        colours[: len(palette)] = palette[:, :3]
+        directory[320] = tuple((257 * colours.T).ravel().tolist())
+    if channels in (2, 4):
+        directory[338] = 2  # alpha that is not multiplied in
+    if dpi:
+        directory[282], directory[283], directory[296] = dpi[0], dpi[1], 2  # per inch
+    if icc:
+        directory.tagtype[34675] = 7
+        directory[34675] = icc
+    return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+    """Writes the file whole or not at all: a temporary file beside it, synced, then renamed.
+
+    The file gets the permissions that the umask gives a new file. A symbolic link is followed.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+        OSError: the folder is missing or not writable, or the disk is full; nothing is left behind.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".retouch-{secrets.token_hex(6)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not overwrite:
+            _move_to_new(temporary, target)
+        else:
+            os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move_to_new(temporary: Path, target: Path) -> None:
+    """Renames, but never over a file that appeared meanwhile: a hard link fails where its name is taken."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the check is all there is
+        if target.exists():
+            raise FileExistsError(17, "File exists", str(target)) from None
+        os.replace(temporary, target)

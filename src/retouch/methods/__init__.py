@@ -1,0 +1,40 @@
+"""The registry of methods: a literal dict, readable without PyTorch (an implementation loads when asked for)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from retouch.windows import Limits
+
+
+def _recurrent() -> tuple[type, type]:
+    from retouch.methods import recurrent
+
+    return recurrent.Config, recurrent.Recurrent
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One paper.
+
+    Args:
+        citation: authors, title, place and year.
+        summary: what it does, in one line.
+        limits: the windows that a model of it accepts.
+        load: imports and returns its settings (a frozen dataclass) and its class; needs PyTorch.
+    """
+
+    citation: str
+    summary: str
+    limits: Limits
+    load: Callable[[], tuple[Any, Any]]
+
+
+METHODS: dict[str, Entry] = {
+    "recurrent": Entry(
+        citation='Jin Woo Baik, "Image Inpainting", Stanford University',
+        summary="recurrent convolution, coarse to refine; Sobel edge discriminator; frequency-separation loss",
+        limits=Limits(native=256, multiple=8, largest=384),
+        load=_recurrent,
+    ),
+}

@@ -1,0 +1,168 @@
+"""Feature networks for perceptual and style losses, and LPIPS.
+
+Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer and super-resolution", ECCV 2016;
+Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness of deep features as a perceptual
+metric", CVPR 2018. No weights are part of Retouch: the user names a safetensors file.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from retouch.errors import ModelError
+
+# VGG-19's convolutions in order, with the index that torchvision gives them in `features`;
+# a 2x2 max-pool follows the last of each of the first four groups.
+VGG19 = {
+    "1_1": 0, "1_2": 2,
+    "2_1": 5, "2_2": 7,
+    "3_1": 10, "3_2": 12, "3_3": 14, "3_4": 16,
+    "4_1": 19, "4_2": 21, "4_3": 23, "4_4": 25,
+    "5_1": 28, "5_2": 30, "5_3": 32, "5_4": 34,
+}  # fmt: skip
+POOL_AFTER = {"1_2", "2_2", "3_4", "4_4"}
+PERCEPTUAL_TAPS = ("1_1", "2_1", "3_1", "4_1", "5_1")
+STYLE_TAPS = ("2_2", "3_4", "4_4", "5_2")
+
+
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Reads a safetensors file; one clear line where it is missing or foreign.
+
+    Raises:
+        FileNotFoundError, ModelError.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no feature network at {file}: expected a safetensors file")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ModelError(f"{file} is not a safetensors file: {error}") from error
+
+
+class VGG19Features(nn.Module):
+    """VGG-19 up to the last layer that the file holds: plain (torchvision's names) or distilled.
+
+    The distilled one (Collaborative Distillation, Wang et al., CVPR 2020) has narrow layers and a 1x1
+    convolution back to VGG's own width at relu1_1, 2_1, 3_1, 4_1 and 5_1. It normalises by its first layer,
+    the plain one by ImageNet's mean and deviation.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.distilled = "conv11_aux.weight" in tensors
+        names = (lambda tap: "conv" + tap.replace("_", "")) if self.distilled else self._torchvision_name
+        self.taps = [tap for tap in VGG19 if f"{names(tap)}.weight" in tensors]
+        if not self.taps or self.taps[0] != "1_1":
+            raise ModelError("expected a VGG-19 (torchvision's names, or distilled); got other layer names")
+        wanted = {tap: names(tap) for tap in self.taps}
+        if self.distilled:
+            wanted |= {f"aux{tap}": f"{names(tap)}_aux" for tap in PERCEPTUAL_TAPS} | {"scale": "conv0"}
+        for key, name in wanted.items():
+            self.register_buffer(f"w{key}", tensors[f"{name}.weight"].float(), persistent=False)
+            self.register_buffer(f"b{key}", tensors[f"{name}.bias"].float(), persistent=False)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    @staticmethod
+    def _torchvision_name(tap: str) -> str:
+        return f"features.{VGG19[tap]}"
+
+    def _conv(self, x: Tensor, key: str) -> Tensor:
+        return F.conv2d(x, self.get_buffer(f"w{key}"), self.get_buffer(f"b{key}"))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) in [0, 1] -> the ReLU output of every tap that the file holds.
+
+        Taps of ``PERCEPTUAL_TAPS`` come at VGG's own width (through the auxiliary layer where distilled).
+        """
+        if self.distilled:
+            x = self._conv(image, "scale")
+        else:
+            x = (image - self.get_buffer("mean")) / self.get_buffer("std")
+        outputs = {}
+        for tap in self.taps:
+            x = F.relu(self._conv(F.pad(x, (1, 1, 1, 1), mode="reflect" if self.distilled else "constant"), tap))
+            auxiliary = self.distilled and tap in PERCEPTUAL_TAPS
+            outputs[tap] = F.relu(self._conv(x, f"aux{tap}")) if auxiliary else x
+            if tap in POOL_AFTER:
+                x = F.max_pool2d(x, 2)
+        return outputs
+
+
+def load_vgg(path: str | Path) -> VGG19Features:
+    """The feature network in a safetensors file, frozen, in evaluation mode."""
+    return VGG19Features(load_tensors(path)).eval().requires_grad_(False)
+
+
+def perceptual_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
+    """Sum over relu1_1 ... relu5_1 of the mean absolute difference of the features (recurrent, §4.2)."""
+    return torch.stack([F.l1_loss(fake[tap], real[tap]) for tap in PERCEPTUAL_TAPS if tap in real]).sum()
+
+
+def gram(features: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, C): products of channels, summed over the positions, divided by C·H·W."""
+    b, c, h, w = features.shape
+    flat = features.reshape(b, c, h * w)  # (B, C, H*W)
+    return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def style_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
+    """Sum over relu2_2, 3_4, 4_4, 5_2 (those at hand) of the mean absolute difference of the Gram matrices."""
+    taps = [tap for tap in STYLE_TAPS if tap in real]
+    return torch.stack([F.l1_loss(gram(fake[tap]), gram(real[tap])) for tap in taps]).sum()
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance v0.1 on SqueezeNet 1.1 (Zhang et al. 2018, Eq. 1); lower is closer.
+
+    Args:
+        trunk: safetensors file with torchvision's ``features.*`` of SqueezeNet 1.1.
+        heads: safetensors file with the seven linear heads, ``lin0..6.model.1.weight``.
+    """
+
+    TAPS = (1, 4, 7, 9, 10, 11, 12)
+
+    def __init__(self, trunk: str | Path, heads: str | Path) -> None:
+        super().__init__()
+        tensors = load_tensors(trunk) | load_tensors(heads)
+        missing = {"features.0.weight", "features.12.squeeze.weight", "lin6.model.1.weight"} - tensors.keys()
+        if missing:
+            raise ModelError(f"expected SqueezeNet 1.1 and its LPIPS heads; missing {sorted(missing)[0]}")
+        for name, tensor in tensors.items():
+            self.register_buffer(re.sub(r"\W", "_", name), tensor.float())
+
+    def _conv(self, x: Tensor, name: str, **options: int) -> Tensor:
+        return F.conv2d(x, self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias"), **options)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        shift = image.new_tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
+        scale = image.new_tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
+        x = F.relu(self._conv((image * 2 - 1 - shift) / scale, "features_0", stride=2))
+        taps = [x]
+        for module in range(2, 13):
+            if module in (2, 5, 8):
+                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+            else:
+                fire = f"features_{module}"
+                x = F.relu(self._conv(x, f"{fire}_squeeze"))
+                wide = self._conv(x, f"{fire}_expand3x3", padding=1)
+                x = torch.cat([F.relu(self._conv(x, f"{fire}_expand1x1")), F.relu(wide)], dim=1)
+            if module in self.TAPS:
+                taps.append(x)
+        return taps
+
+    def forward(self, image: Tensor, completion: Tensor) -> Tensor:
+        """Two (B, 3, H, W) batches in [0, 1] -> (B,)."""
+        total = image.new_zeros(image.shape[0])
+        for i, (a, b) in enumerate(zip(self._features(image), self._features(completion), strict=True)):
+            a = a / (a.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            b = b / (b.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            total = total + F.conv2d((a - b).square(), self.get_buffer(f"lin{i}_model_1_weight")).mean((1, 2, 3))
+        return total

@@ -1,0 +1,472 @@
+"""Image Inpainting: recurrent convolution, Sobel edge discriminator, frequency-separation loss.
+
+Jin Woo Baik, "Image Inpainting", Stanford University.
+
+    paper                           code
+    ------------------------------  ------------------------------------------
+    §3, Fig. 1, coarse to refine    Generator.forward
+    §3, Fig. 2, Table B.6           Generator (wrapping module)
+    §3, Fig. 2, embedded module     Generator.coarse, Generator.refine
+    §3.1, Fig. 3                    RecurrentConv
+    [1] Hui et al. 2020, DMFB       DenseMultiscaleFusion
+    [6] Yu et al. 2018, Eq. 2       contextual_attention
+    §3.2, Fig. 4, Tables B.3, B.4   Discriminator
+    B.1, B.2                        sobel_edges
+    §3.3, B.5                       low_pass, high_pass
+    (ours)                          smooth_fill
+    §4.2, L_D                       nn.hinge_discriminator
+    §4.2, L_G ... L_style, L_Total  Recurrent.generator_losses
+    §4.2, Adam, decay               Recurrent.learning_rate
+
+Deviations
+    - What the paper leaves out follows the author's released configuration: see Config.
+    - Table B.6 prints stride 1 for encoder layer 4; it is 2, since two x2 upsamplings follow.
+    - Eq. L_G: printed without its sign in the total; the generator maximises D(G(z)), so L_G = -mean D.
+    - The first equation labelled L_D1 is feature matching (L_FM of the total): first two patch layers.
+    - §3.3 says "Gaussian, also called mean filter"; B.5 gives the mean filter, which is used.
+    - The filters of the two frequency losses see the composite's neighbourhood as it is: no padding (B.5).
+    - The residual blocks use instance norm and ELU; the attention has no parameters and excludes every
+      background patch that touches the hole.
+    - In pass 1 the buffer is zero, so its convolution is its bias: only the bias is added (the same values).
+    - Config.smooth_start: the paper paints the hole white and each pass gives the picture itself. Ours, off by
+      default: the hole starts as a smooth interpolation of the known pixels, and each pass gives the difference
+      to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
+    - Config.hole_l1, warmup, total_steps, clip: ours, off or neutral by default; what they did stands in the card.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Adam, Optimizer
+
+from retouch.errors import TrainingError
+from retouch.methods.nn import depthwise, hinge_discriminator, hinge_generator
+from retouch.methods.perceptual import VGG19Features, load_vgg, perceptual_loss, style_loss
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the method; each with its source."""
+
+    width: int = 16  # c; Table B.6 (the released configuration: 48)
+    residual_blocks: int = 8  # released configuration
+    fusion_blocks: int = 4  # released configuration
+    learning_rate: float = 1e-4  # released configuration (§4.2 prints 1e-3)
+    discriminator_rate: float = 4e-4  # released configuration (§4.2 prints 4e-3)
+    beta1: float = 0.5  # §4.2
+    beta2: float = 0.9  # §4.2
+    decay: float = 0.75  # §4.2, factor on the learning rate ...
+    decay_step: int = 100_000  # §4.2, ... after this many steps
+    adversarial: float = 0.01  # §4.2, weight of L_G; 0 trains without discriminator
+    l1: float = 5.0  # §4.2, weight of L_l1, whole window
+    low_pass: float = 1.0  # §4.2, weight of L_lpf, coarse result
+    high_pass: float = 1.0  # §4.2, weight of L_hpf, refined result, hole only
+    low_pass_perceptual: float = 1.0  # §4.2, weight of L_LP,Perc, coarse result
+    perceptual: float = 1.0  # §4.2, weight of L_Perc
+    style: float = 250.0  # §4.2, weight of L_Style
+    feature_matching: float = 1.0  # §4.2, weight of L_FM
+    edge_l1: float = 10.0  # released configuration, L1 between Sobel edge maps
+    features: str = ""  # safetensors file of a VGG-19; needed by the perceptual and style losses
+    smooth_start: bool = False  # ours: hole filled smoothly instead of white, passes predict the difference
+    hole_l1: float = 0.0  # ours: weight of the mean L1 over the hole's pixels, coarse and refined
+    warmup: int = 0  # ours: steps of linear warm-up
+    total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
+    clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
+
+
+def sobel_edges(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, H, W): squared gradient per colour channel, h² + v² (B.1, B.2)."""
+    horizontal = depthwise(image, [[1, 2, 1], [0, 0, 0], [-1, -2, -1]], padding=1)
+    vertical = depthwise(image, [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], padding=1)
+    return horizontal.square() + vertical.square()
+
+
+def low_pass(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, H - 4, W - 4): 5 x 5 mean (B.5)."""
+    return F.avg_pool2d(image, 5, stride=1)
+
+
+def high_pass(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, H - 2, W - 2): 3 x 3 sharpening filter, 9 in the middle, -1 around (B.5)."""
+    return depthwise(image, [[-1, -1, -1], [-1, 9, -1], [-1, -1, -1]])
+
+
+def smooth_fill(image: Tensor, hole: Tensor, levels: int = 6, rounds: int = 4) -> Tensor:
+    """Fills the hole by a smooth interpolation of the known pixels: a pyramid of their averages.
+
+    Down: averages over known pixels alone. Up: each level's hole takes the coarser level's value and is smoothed by
+    a 3 x 3 mean, ``rounds`` times (Jacobi steps towards the membrane; Gortler et al. 1996 call it pull-push).
+
+    Args:
+        image: (B, 3, H, W); what stands in the hole is not read.
+        hole: (B, 1, H, W), 1 = missing.
+    """
+    pyramid = [(image * (1 - hole), hole)]
+    for _ in range(levels):
+        image, hole = pyramid[-1]
+        share = F.avg_pool2d(1 - hole, 2, ceil_mode=True)
+        average = F.avg_pool2d(image, 2, ceil_mode=True) / share.clamp_min(1e-6)
+        pyramid.append((average, (share < 1e-6).to(image)))
+    image, hole = pyramid.pop()
+    known = (1 - hole).sum((2, 3), keepdim=True).clamp_min(1)
+    filled = image + hole * (image.sum((2, 3), keepdim=True) / known)
+    while pyramid:
+        image, hole = pyramid.pop()
+        filled = F.interpolate(filled, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        for _ in range(rounds):
+            filled = F.avg_pool2d(image + hole * filled, 3, stride=1, padding=1, count_include_pad=False)
+        filled = image + hole * filled
+    return filled
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (kernel - 1) // 2
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, padding_mode="reflect")
+    nn.init.xavier_normal_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
+class RecurrentConv(nn.Module):
+    """y = act(norm(conv(x) + conv3x3(buffer))), §3.1, Fig. 3; y is the next pass's buffer.
+
+    The buffer is passed along, never kept on the module: thread-safe, and it exports.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, norm: bool = False, act: bool = True
+    ) -> None:
+        super().__init__()
+        self.input = _conv(inputs, outputs, kernel, stride)
+        self.buffer = _conv(outputs, outputs)
+        self.norm = norm
+        self.act = act
+
+    def forward(self, x: Tensor, buffer: Tensor | None) -> Tensor:
+        y = self.input(x)
+        if buffer is None:  # pass 1: the convolution of a zero buffer is its bias
+            y = y + self.buffer.bias.view(1, -1, 1, 1)  # type: ignore[union-attr]
+        else:
+            y = y + self.buffer(buffer)
+        if self.norm:
+            y = F.instance_norm(y)
+        return F.elu(y) if self.act else y
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(act(norm(dilated conv(x)))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels, dilation=2)
+        self.second = _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.elu(F.instance_norm(self.first(x)))
+        return x + F.instance_norm(self.second(y))
+
+
+class DenseMultiscaleFusion(nn.Module):
+    """Four dilated convolutions (1, 2, 4, 8) on a quarter of the channels, summed up one by one ([1], Fig. 3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        quarter = channels // 4
+        self.reduce = _conv(channels, quarter)
+        self.branches = nn.ModuleList(_conv(quarter, quarter, dilation=d) for d in (1, 2, 4, 8))
+        self.sums = nn.ModuleList(_conv(quarter, quarter) for _ in range(3))
+        self.fuse = _conv(channels, channels, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.elu(F.instance_norm(self.reduce(x)))
+        branches = [branch(y) for branch in self.branches]
+        total, outputs = branches[0], [branches[0]]
+        for branch, conv in zip(branches[1:], self.sums, strict=True):
+            total = conv(total + branch)
+            outputs.append(total)
+        y = F.elu(F.instance_norm(torch.cat(outputs, dim=1)))
+        return x + F.instance_norm(self.fuse(y))
+
+
+def _fuse(scores: Tensor, rows: int, columns: int) -> Tensor:
+    """Adds each pair's score to those of its neighbours along the rows, then along the columns ([6], §4.1).
+
+    A match counts for more where the next position matches the next patch: coherent copies.
+    """
+    for height, width in ((rows, columns), (columns, rows)):
+        padded = F.pad(scores, (1, 1, 1, 1))
+        scores = padded[:, :-2, :-2] + scores + padded[:, 2:, 2:]
+        # from row-major to column-major order (and back in the second round), for both axes
+        scores = scores.view(-1, height, width, height, width).permute(0, 2, 1, 4, 3)
+        scores = scores.reshape(-1, height * width, height * width)
+    return scores
+
+
+def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -> Tensor:
+    """Rebuilds every 4 x 4 patch from the known patches that resemble it ([6] Yu et al. 2018, Eq. 2).
+
+    Matching runs at half the features' resolution with 3 x 3 patches and cosine similarity; patches that touch
+    the hole are not candidates. All samples of the batch at once.
+
+    Args:
+        x: features, (B, C, h, w), h and w even.
+        hole: (B, 1, h, w), 1 = missing.
+
+    Returns:
+        (B, C, h, w).
+    """
+    height, width = x.shape[-2:]
+    rows, columns = height // 2, width // 2
+    small = F.interpolate(x, scale_factor=0.5, mode="nearest")
+    patches = F.unfold(F.pad(small, (1, 1, 1, 1), mode="reflect"), 3)  # (B, C*9, N), N = rows * columns
+    patches = patches / patches.norm(dim=1, keepdim=True).clamp_min(1e-4)
+    scores = patches.transpose(1, 2) @ patches  # (B, N positions, N candidates): cosine similarity
+    scores = _fuse(scores, rows, columns)
+    touched = F.max_pool2d(F.pad(F.max_pool2d(hole, 2), (1, 1, 1, 1)), 3, stride=1).flatten(2)  # (B, 1, N)
+    weights = F.softmax(softmax_scale * scores - 1e4 * touched, dim=-1)
+    raw = F.unfold(F.pad(x, (1, 1, 1, 1), mode="reflect"), 4, stride=2)  # (B, C*16, N)
+    mixed = raw @ weights.transpose(1, 2)  # (B, C*16, N)
+    total = F.fold(mixed, (height + 2, width + 2), 4, stride=2)[:, :, 1:-1, 1:-1]
+    return total / 4  # four patches cover each position
+
+
+class Generator(nn.Module):
+    """Wrapping module (Table B.6) run twice with shared weights; a different embedded module in each pass."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        c = config.width
+        self.smooth_start = config.smooth_start
+        self.encoder = nn.ModuleList(
+            [
+                RecurrentConv(4, c, kernel=5),
+                RecurrentConv(c, 2 * c, stride=2),
+                RecurrentConv(2 * c, 2 * c),
+                RecurrentConv(2 * c, 4 * c, stride=2, norm=True),
+                RecurrentConv(4 * c, 4 * c, norm=True),
+                RecurrentConv(4 * c, 4 * c, norm=True),
+            ]
+        )
+        self.decoder = nn.ModuleList(
+            [
+                RecurrentConv(4 * c, 4 * c, norm=True),
+                RecurrentConv(4 * c, 4 * c, norm=True),
+                RecurrentConv(4 * c, 2 * c, norm=True),  # after x2
+                RecurrentConv(4 * c, 2 * c),  # with the skip from encoder 3
+                RecurrentConv(2 * c, c),  # after x2
+                RecurrentConv(2 * c + 1, c),  # with the skip from encoder 1 and the known mask
+                RecurrentConv(c, c // 2),
+                RecurrentConv(c // 2, 3, act=False),
+            ]
+        )
+        self.coarse = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(config.residual_blocks)))
+        self.refine = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(config.residual_blocks)))
+        self.fusion = nn.Sequential(*(DenseMultiscaleFusion(4 * c) for _ in range(config.fusion_blocks)))
+        self.merge = nn.ModuleList([_conv(12 * c, 8 * c), _conv(8 * c, 4 * c)])
+        if config.smooth_start:  # begin at the interpolation itself
+            for conv in (self.decoder[-1].input, self.decoder[-1].buffer):
+                nn.init.zeros_(conv.weight)
+
+    def _embed_refine(self, x: Tensor, hole: Tensor) -> Tensor:
+        quarter = F.max_pool2d(hole, 4)
+        x = torch.cat([self.refine(x), self.fusion(x), contextual_attention(x, quarter)], dim=1)
+        for conv in self.merge:
+            x = F.elu(F.instance_norm(conv(x)))
+        return x
+
+    def _wrap(
+        self, image: Tensor, hole: Tensor, embed: Callable[[Tensor], Tensor], buffers: Sequence[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One pass -> the result in [0, 1], and every layer's output as the next pass's buffers."""
+        x = torch.cat([image, hole], dim=1)
+        outputs: list[Tensor] = []
+        for layer, buffer in zip(self.encoder, buffers[:6], strict=True):
+            x = layer(x, buffer)
+            outputs.append(x)
+        x = embed(x)
+        for i, (layer, buffer) in enumerate(zip(self.decoder, buffers[6:], strict=True)):
+            if i in (2, 4):
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            elif i == 3:
+                x = torch.cat([x, outputs[2]], dim=1)
+            elif i == 5:
+                x = torch.cat([x, outputs[0], 1 - hole], dim=1)
+            x = layer(x, buffer)
+            outputs.append(x)
+        result = image + torch.tanh(x) if self.smooth_start else (torch.tanh(x) + 1) / 2
+        return result, outputs
+
+    def forward(self, image: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+        """Completes a batch.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1], H and W multiples of 8; what stands in the hole is not read.
+            hole: (B, 1, H, W), 1 = missing.
+
+        Returns:
+            coarse and refined result, each (B, 3, H, W) in [0, 1] (a little beyond with ``smooth_start``).
+        """
+        start = smooth_fill(image, hole) if self.smooth_start else image * (1 - hole) + hole
+        nothing: list[Tensor | None] = [None] * (len(self.encoder) + len(self.decoder))
+        coarse, buffers = self._wrap(start, hole, self.coarse, nothing)
+        filled = image * (1 - hole) + coarse * hole
+        refined, _ = self._wrap(filled, hole, lambda x: self._embed_refine(x, hole), buffers)
+        return coarse, refined
+
+
+class Discriminator(nn.Module):
+    """Patch branch on the image, edge branch on its Sobel edges, one score map (§3.2, Tables B.3, B.4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def branch(widths: Sequence[int], first_stride: int) -> nn.ModuleList:
+            layers = nn.ModuleList()
+            for i, (inputs, outputs) in enumerate(zip([4, *widths], widths, strict=False)):
+                layers.append(spectral_norm(nn.Conv2d(inputs, outputs, 5, 2 if i else first_stride, 2)))
+            return layers
+
+        self.patch = branch((48, 96, 192, 192, 192, 384), 2)
+        self.edge = branch((24, 48, 96, 192, 192), 4)
+        self.score = spectral_norm(nn.Conv2d(576, 1, 5, 1, 2))
+
+    def forward(self, image: Tensor, hole: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> score map (B, 1, ⌈H/64⌉, ⌈W/64⌉), first two patch features."""
+        x, features = torch.cat([image, hole], dim=1), []
+        for layer in self.patch:
+            x = F.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        edge = torch.cat([sobel_edges(image), hole], dim=1)
+        for layer in self.edge:
+            edge = F.leaky_relu(layer(edge), 0.2)
+        return self.score(torch.cat([x, edge], dim=1)), features[:2]
+
+
+class Recurrent:
+    """The method: networks, optimisers, one training step, completion.
+
+    Raises:
+        TrainingError: a perceptual or style weight above 0 without ``Config.features``.
+        FileNotFoundError, ModelError: the feature network cannot be read.
+    """
+
+    def __init__(self, config: Config, *, training: bool = True) -> None:
+        self.config = config
+        self.networks: dict[str, nn.Module] = {"generator": Generator(config)}
+        self.optimizers: dict[str, Optimizer] = {}
+        self.vgg: VGG19Features | None = None
+        if not training:
+            return
+        betas = (config.beta1, config.beta2)
+        generator = self.networks["generator"].parameters()
+        self.optimizers["generator"] = Adam(generator, config.learning_rate, betas)
+        if config.adversarial or config.feature_matching:
+            self.networks["discriminator"] = Discriminator()
+            discriminator = self.networks["discriminator"].parameters()
+            self.optimizers["discriminator"] = Adam(discriminator, config.discriminator_rate, betas)
+        if config.perceptual or config.low_pass_perceptual or config.style:
+            if not config.features:
+                raise TrainingError(
+                    "perceptual and style losses need a VGG-19 (features=FILE.safetensors); "
+                    "without one set perceptual=0 low_pass_perceptual=0 style=0"
+                )
+            self.vgg = load_vgg(config.features)
+
+    def learning_rate(self, k: int) -> float:
+        """Factor on both learning rates at step k (§4.2, or a warm-up and cosine where Config asks for it)."""
+        config = self.config
+        factor = min(1.0, (k + 1) / config.warmup) if config.warmup else 1.0
+        if config.total_steps:
+            done = torch.tensor(min(1.0, k / config.total_steps))
+            return factor * float(0.02 + 0.98 * (1 + torch.cos(torch.pi * done)) / 2)
+        return factor * (config.decay if k >= config.decay_step else 1.0)
+
+    def generator_losses(self, image: Tensor, hole: Tensor, coarse: Tensor, refined: Tensor) -> dict[str, Tensor]:
+        """The reconstruction terms of L_Total (§4.2), unweighted, those with a weight above 0."""
+        config = self.config
+        difference = (refined - image).abs()
+        losses = {"l1": difference.mean()}  # L_l1
+        if config.low_pass:
+            losses["low_pass"] = F.l1_loss(low_pass(coarse), low_pass(image))  # L_lpf
+        if config.high_pass:  # L_hpf, M *: in the hole only
+            inside = hole[:, :, 1:-1, 1:-1]
+            losses["high_pass"] = (inside * (high_pass(refined) - high_pass(image)).abs()).mean()
+        if config.edge_l1:
+            losses["edge_l1"] = F.l1_loss(sobel_edges(refined), sobel_edges(image))
+        if config.hole_l1:
+            inside = hole / (3 * hole.sum()).clamp_min(1)
+            losses["hole_l1"] = (inside * (difference + 0.5 * (coarse - image).abs())).sum()
+        if self.vgg is not None:
+            real = self.vgg(image)
+            fake = self.vgg(refined)
+            if config.perceptual:
+                losses["perceptual"] = perceptual_loss(real, fake)  # L_Perc
+            if config.style:
+                losses["style"] = style_loss(real, fake)  # L_Style
+            if config.low_pass_perceptual:  # L_LP,Perc
+                losses["low_pass_perceptual"] = perceptual_loss(
+                    self.vgg(low_pass(image)), self.vgg(low_pass(coarse))
+                )
+        return losses
+
+    def step(
+        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        """One generator step and, where there is one, one discriminator step (§4.2).
+
+        Args:
+            image: (B, 3, H, W) in [0, 1]. hole: (B, 1, H, W), 1 = missing. k: step number from 0.
+            backward: computes the gradients of a loss.
+
+        Returns:
+            every loss, unweighted, the total and the learning rate.
+        """
+        config = self.config
+        factor = self.learning_rate(k)
+        rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = factor * rates[name]
+        if self.vgg is not None:
+            self.vgg.to(image.device)
+
+        coarse, refined = self.networks["generator"](image, hole)
+        losses = self.generator_losses(image, hole, coarse, refined)
+        logs: dict[str, Tensor] = {}
+        if "discriminator" in self.networks:
+            discriminator = self.networks["discriminator"]
+            real_score, _ = discriminator(image, hole)
+            fake_score, _ = discriminator(refined.detach(), hole)
+            logs["discriminator"] = hinge_discriminator(real_score, fake_score)  # L_D
+            self.optimizers["discriminator"].zero_grad()
+            backward(logs["discriminator"])
+            self.optimizers["discriminator"].step()
+
+            discriminator.requires_grad_(False)
+            fake_score, fake_features = discriminator(refined, hole)
+            losses["adversarial"] = hinge_generator(fake_score)  # L_G
+            if config.feature_matching:
+                with torch.no_grad():
+                    _, real_features = discriminator(image, hole)
+                pairs = zip(real_features, fake_features, strict=True)
+                losses["feature_matching"] = torch.stack([F.l1_loss(b, a) for a, b in pairs]).sum()  # L_FM
+        total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()  # L_Total
+        self.optimizers["generator"].zero_grad()
+        backward(total)
+        if config.clip:
+            nn.utils.clip_grad_norm_(self.networks["generator"].parameters(), config.clip)
+        self.optimizers["generator"].step()
+        if "discriminator" in self.networks:
+            self.networks["discriminator"].requires_grad_(True)
+        logs |= losses | {"total": total}
+        return {name: float(value.detach()) for name, value in logs.items()} | {"lr": factor * config.learning_rate}
+
+    @torch.no_grad()
+    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> the refined result; deterministic, ``generator`` is not used."""
+        refined: Tensor = self.networks["generator"](image, hole)[1]
+        return refined.clamp(0, 1)

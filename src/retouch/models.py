@@ -1,0 +1,294 @@
+"""Models: weight files with their cards, and one way to load any of them by name.
+
+A shipped model is ``weights/NAME.onnx`` with its card ``weights/NAME.json``. ONNX Runtime and the client of
+the hub are imported where they are used: who asks for a classical method does not wait for them.
+"""
+
+import difflib
+import hashlib
+import importlib.resources
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+
+from retouch import engine
+from retouch import image as images
+from retouch.cards import DEFAULT, Card, cards, parse_card, weights_folder
+from retouch.classical import CLASSICAL
+from retouch.engine import Blend, Predictor
+from retouch.errors import MissingExtraError, ModelError
+from retouch.image import Source
+from retouch.windows import Limits
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+
+__all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "onnx_session", "parse_card"]
+
+CONTRACT = (
+    "inputs image (B, 3, H, W) and hole (B, 1, H, W), output completion (B, 3, H, W), float32, H and W open"
+)
+HUB_FILES = (
+    "model.onnx",
+    "model.json",
+)  # in a repository of the hub; one stem, as a model's files have anywhere
+SESSIONS = 8  # inference sessions kept for sharing; the oldest goes first
+
+
+# ---- networks in ONNX Runtime -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxPredictor:
+    """A network in ONNX Runtime, on the CPU. Several threads may call it at once.
+
+    The seed is not used: these networks are deterministic. The items of a batch run one by one. ONNX Runtime
+    does not promise that an item among others gets the bits that it gets alone (a kernel may split the work
+    differently), and the engine promises the same completion whichever windows share a batch. One window
+    keeps all cores busy, so that this costs next to nothing on a CPU.
+    """
+
+    name: str
+    limits: Limits
+    session: "InferenceSession"
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32.
+
+        Raises:
+            ModelError: ONNX Runtime cannot run the network on such windows. (The engine checks its answer.)
+        """
+        return np.concatenate([self._one(image[i : i + 1], hole[i : i + 1]) for i in range(len(image))])
+
+    def _one(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        try:
+            (completion,) = self.session.run(["completion"], {"image": image, "hole": hole})
+        except Exception as error:  # ONNX Runtime's exceptions share no class of their own
+            size = f"{image.shape[3]} x {image.shape[2]}"
+            raise ModelError(f"{self.name}: failed on a window of {size}: {_first_line(error)}") from error
+        return np.asarray(completion)
+
+
+_sessions: "dict[tuple[str, int], InferenceSession]" = {}
+_sessions_lock = threading.Lock()
+
+
+def _session(weights: bytes, sha256: str, threads: int, source: str) -> "InferenceSession":
+    """The session for some weights and a number of threads (0: all cores): made once, then shared.
+
+    The key is the content, not the path: a file that was replaced is a new model, a copied one is not.
+    """
+    with _sessions_lock:
+        if (sha256, threads) not in _sessions:
+            session = onnx_session(weights, threads, source)
+            while len(_sessions) >= SESSIONS:
+                del _sessions[next(iter(_sessions))]
+            _sessions[sha256, threads] = session
+        return _sessions[sha256, threads]
+
+
+def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession":
+    """A new session for a network on the CPU.
+
+    Args:
+        weights: the content of an ONNX file.
+        threads: cores that it may use; 0: all.
+        source: its name, for messages.
+
+    Raises:
+        ModelError: not a network in ONNX, or one with other inputs and outputs than Retouch expects.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said in one line
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as in OnnxPredictor
+        raise ModelError(f"{source}: expected a network in ONNX, got {_first_line(error)}") from error
+    inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
+    outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
+    if not (_fits(inputs, {"image": 3, "hole": 1}) and _fits(outputs, {"completion": 3})):
+        got = ", ".join(f"{name} {tuple(shape)}" for name, _, shape in (*inputs, *outputs))
+        raise ModelError(f"{source}: expected {CONTRACT}; got {got}")
+    return session
+
+
+def _fits(values: Sequence[tuple[str, str, Sequence[int | str | None]]], channels: dict[str, int]) -> bool:
+    """Whether a network's inputs or outputs, (name, type, shape), are those of the contract."""
+    return {name for name, _, _ in values} == set(channels) and all(
+        kind == "tensor(float)"
+        and len(shape) == 4
+        and (shape[1] == channels[name] or not isinstance(shape[1], int))
+        and not any(isinstance(side, int) for side in shape[2:])
+        for name, kind, shape in values
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+# ---- loading ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is ready: call it with a photograph and a mask.
+
+    Args:
+        name: what was asked for.
+        predictor: what the engine calls.
+        card: None for classical methods and training runs.
+    """
+
+    name: str
+    predictor: Predictor
+    card: Card | None = None
+
+    def __call__(
+        self,
+        image: Source,
+        mask_image: Source,
+        *,
+        seed: int = 0,
+        num_images: int = 1,
+        dilate: int = 0,
+        feather: int = 0,
+        blend: Blend = "feather",
+    ) -> list[PIL.Image.Image]:
+        """Completes one photograph.
+
+        Args:
+            image: path, PIL image or array ((H, W) or (H, W, C), uint8 or uint16); never written to.
+            mask_image: the same size; white (>= 128) is filled. In an array of bool, True is filled.
+            seed: for models that draw random numbers.
+            num_images: how many completions are wanted; a deterministic model has one and returns that.
+            dilate: first grow the hole by so many pixels.
+            feather: width in pixels of the band inside the hole that meets the known pixels; 0: the default.
+            blend: how it meets them: ``"none"``, ``"feather"`` or ``"poisson"``.
+
+        Returns:
+            At most ``num_images`` pictures of the photo's size and mode; outside the (dilated) hole every
+            pixel is the photo's own.
+
+        Raises:
+            FileNotFoundError, ImageError, MaskError, ModelError.
+        """
+        if num_images < 1:
+            raise ModelError(f"expected num_images to be at least 1, got {num_images}")
+        photo = images.read(image)
+        hole = images.read_mask(mask_image, photo.size)
+        completed = engine.complete(
+            photo, hole, self.predictor, seed=seed, dilate=dilate, feather=feather, blend=blend
+        )
+        return [images.to_pil(completed)]
+
+
+def load(name: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
+    """Loads a model.
+
+    Args:
+        name: a shipped model (see ``retouch.models()``; None is the default one), a classical method
+            (``"telea"``, ...), a path to ``NAME.onnx`` with its card ``NAME.json`` beside it, the folder of a
+            training run (needs the extra ``train``), or ``"hf:OWNER/NAME"``: the files ``model.onnx`` and
+            ``model.json`` of that repository on the Hugging Face hub.
+        threads: cores that a network may use; None: all.
+
+    Raises:
+        ModelError: no such model, or a damaged or foreign file.
+        MissingExtraError: the model needs a package of an extra.
+    """
+    if threads is not None and threads < 1:
+        raise ModelError(f"expected at least 1 thread, got {threads}")
+    name = DEFAULT if name is None else os.fspath(name)
+    if name.startswith("hf:"):
+        return _load_file(name, _from_hub(name), threads)
+    if any(file.name == f"{name}.json" for file in weights_folder().iterdir()):
+        with importlib.resources.as_file(weights_folder()) as weights:
+            return _load_file(name, weights / f"{name}.onnx", threads)
+    if name in CLASSICAL:
+        return Model(name, CLASSICAL[name]())
+    if os.path.isdir(name):
+        return _load_run(Path(name))
+    if os.path.isfile(name) or name.lower().endswith(".onnx"):
+        return _load_file(name, Path(name), threads)
+    near = difflib.get_close_matches(name[:80], [*cards(), *CLASSICAL], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ModelError(
+        f"expected a model, got {name[:80]!r}: {hint}`retouch models` lists their names; "
+        "a .onnx file, a training run or hf:OWNER/NAME will do too"
+    )
+
+
+def _load_file(name: str, path: Path, threads: int | None) -> Model:
+    card_path = path.with_suffix(".json")
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(f"{path}: expected a .onnx file or a training run, got another file")
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: expected the weights of a model, got: {error.strerror}") from error
+    try:
+        card = parse_card(card_path.read_bytes(), str(card_path))
+    except OSError as error:
+        raise ModelError(
+            f"{path}: expected its card {card_path.name} beside it, got: {error.strerror}"
+        ) from error
+    sha256 = hashlib.sha256(weights).hexdigest()
+    if sha256 != card.sha256:
+        raise ModelError(
+            f"{path}: expected SHA-256 {card.sha256[:12]}... as its card says, got {sha256[:12]}...: "
+            "the file is damaged or was changed"
+        )
+    session = _session(weights, sha256, threads or 0, str(path))
+    return Model(name, OnnxPredictor(name, card.limits, session), card)
+
+
+def _load_run(path: Path) -> Model:
+    if not (path / "checkpoint").is_dir():
+        raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
+    try:
+        from retouch.training import export
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("retouch"):
+            raise
+        raise MissingExtraError("completing with a training run", "train") from error
+    return Model(str(path), export.predictor(path))
+
+
+def _from_hub(name: str) -> Path:
+    """Fetches a model's files from the hub, or finds them in its cache; returns the path of the weights."""
+    from huggingface_hub import errors, hf_hub_download
+
+    repository = name.removeprefix("hf:")
+    try:
+        paths = [Path(hf_hub_download(repository, file, library_name="retouch")) for file in HUB_FILES]
+    except errors.HFValidationError as error:
+        raise ModelError(f"expected hf:OWNER/NAME, got {name!r}") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"{name}: not in the hub's cache, and the hub cannot be reached (offline?)"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise ModelError(f"{name}: the hub wants you to log in and accept its terms first") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{name}: expected a public repository on the hub, found none of this name"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise ModelError(
+            f"{name}: expected {' and '.join(HUB_FILES)} in the repository, found others"
+        ) from error
+    except Exception as error:  # a full disk, or what the hub's client passes on from its HTTP library
+        raise ModelError(f"{name}: the hub cannot be read: {_first_line(error)}") from error
+    return paths[0]

@@ -1,0 +1,94 @@
+"""What a picture is here: the pixels as its file stores them, and all that its output has to keep."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Mode = Literal["1", "L", "LA", "P", "RGB", "RGBA"]
+
+FORMATS: dict[str, tuple[str, ...]] = {  # format: the suffixes that mean it, the usual one first
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JpegTables:
+    """How a JPEG was compressed, so that its output loses nothing that it had not lost before.
+
+    Args:
+        quantization: one table of 64 steps per component, the last one for all further components.
+        subsampling: of the chroma, in Pillow's numbers: 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0.
+        progressive: stored in several passes.
+    """
+
+    quantization: tuple[tuple[int, ...], ...]
+    subsampling: int
+    progressive: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """One picture, turned upright.
+
+    Args:
+        pixels: (H, W, C) uint8 or uint16, read-only; C = 1 (modes 1, L, P), 2 (LA), 3 (RGB) or 4 (RGBA).
+            Mode P holds indices into `palette`; mode 1 holds 0 and 255.
+        mode: Pillow's name for the channels; the dtype alone tells 16 bits.
+        palette: (N, 4) uint8 RGBA for mode P, N <= 256, every index below N.
+        icc: the ICC profile.
+        exif: EXIF as a TIFF structure (no leading ``Exif\\0\\0``), orientation already applied.
+        dpi: pixels per inch, across and down.
+        format: one of `FORMATS`: what the input was (PNG where it was none of them, as for an array).
+        lossless: whether the input was stored without loss.
+        jpeg: the compression of a JPEG input.
+        notes: what could not be taken as it was, one readable line each.
+    """
+
+    pixels: np.ndarray
+    mode: Mode
+    palette: np.ndarray | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    format: str = "PNG"
+    lossless: bool = True
+    jpeg: JpegTables | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def depth(self) -> int:
+        """Bits per channel: 8 or 16."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether some pixel could be transparent."""
+        if self.palette is not None:
+            return bool((self.palette[:, 3] < 255).any())
+        return self.mode in ("LA", "RGBA")
+
+
+def mode_of(pixels: np.ndarray) -> Mode:
+    """The mode without palette of (H, W, C) pixels."""
+    modes: tuple[Mode, ...] = ("L", "LA", "RGB", "RGBA")
+    return modes[int(pixels.shape[2]) - 1]

@@ -1,0 +1,174 @@
+"""Checkpoints of a training run: safetensors and JSON, never pickles; a whole one at every moment.
+
+    RUN/checkpoint/0000012345/              named after the steps done; the highest number counts
+        state.json                          counters, method, config, settings, versions, optimisers' numbers
+        NETWORK.safetensors                 weights as trained
+        NETWORK.ema.safetensors             their exponential moving average: what is exported
+        NETWORK.optimizer.safetensors       the optimiser's tensors, named INDEX.NAME
+
+A checkpoint is written to a hidden folder beside, flushed to the disk and renamed; only then do older ones go.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from retouch.errors import TrainingError
+
+FORMAT = 1  # of state.json and of the files beside it
+
+Weights = dict[str, dict[str, Tensor]]  # file's stem -> name -> tensor
+
+
+def read_checkpoint(
+    run: str | os.PathLike[str], wanted: Callable[[str], bool] = bool
+) -> tuple[dict[str, Any], Weights]:
+    """Reads the newest checkpoint of a run, on the CPU.
+
+    Args:
+        run: the folder of the run.
+        wanted: which groups of tensors to read, by name; all by default.
+
+    Returns:
+        The state (``method``, ``config``, ``settings``, ``step``, ``images``, ``images_before``, ``seconds``,
+        ``versions``, ...), and the tensors by group: ``"NETWORK"``, ``"NETWORK.ema"``, ``"NETWORK.optimizer"``.
+
+    Raises:
+        TrainingError: no checkpoint there, or a damaged or foreign one.
+    """
+    for _ in range(3):  # a run that is still going may remove a checkpoint while it is read
+        folder = newest(run)
+        try:
+            return _read(folder, wanted)
+        except FileNotFoundError as error:
+            missing = error
+    raise TrainingError(f"{missing.filename or folder}: expected a whole checkpoint, got no such file")
+
+
+def newest(run: str | os.PathLike[str]) -> Path:
+    """The folder of a run's newest checkpoint; TrainingError where there is none."""
+    found = _whole(Path(run) / "checkpoint")
+    if not found:
+        raise TrainingError(f"{run}: expected the folder of a training run, got one without a checkpoint")
+    return found[-1]
+
+
+def holds_run(run: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a training run, that is, a checkpoint."""
+    return bool(_whole(Path(run) / "checkpoint"))
+
+
+def write_checkpoint(
+    run: Path, state: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]]
+) -> Path:
+    """Writes a checkpoint and removes older ones; whenever the process is killed, a whole one is left.
+
+    Raises:
+        TrainingError: a weight that is not finite (nothing is written), or a disk that refuses.
+    """
+    for group, tensors in weights.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise TrainingError(
+                    f"step {state['step']}: expected finite weights, got others in {group}: {name}"
+                )
+    folder = run / "checkpoint"
+    target, draft = folder / f"{state['step']:010d}", folder / f".{state['step']:010d}.{os.getpid()}"
+    try:
+        document = {"format": FORMAT, **state, "groups": sorted(weights)}
+        draft.mkdir(parents=True, exist_ok=True)
+        for group, tensors in weights.items():
+            # clones: safetensors refuses tensors that share memory, and wants them contiguous
+            plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(plain, draft / f"{group}.safetensors")
+        (draft / "state.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+        for file in (*draft.iterdir(), draft):
+            _flush(file)
+        if target.exists():  # the same step again, as after a resume without a step: the same content
+            shutil.rmtree(draft)
+        else:
+            draft.rename(target)
+        _flush(folder)
+        for other in folder.iterdir():
+            if other != target:
+                shutil.rmtree(other, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{target}: expected to write a checkpoint, got {error}") from error
+    return target
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser's state, named INDEX.NAME."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def optimizer_numbers(optimizer: Optimizer) -> dict[str, Any]:
+    """What an optimiser's state holds beside tensors, for JSON: parameter groups, and numbers by INDEX.NAME."""
+    state = optimizer.state_dict()
+    numbers = {
+        f"{index}.{name}": value
+        for index, values in state["state"].items()
+        for name, value in values.items()
+        if not isinstance(value, Tensor)
+    }
+    return {"groups": state["param_groups"], "numbers": numbers}
+
+
+def load_optimizer(optimizer: Optimizer, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Gives an optimiser the state that ``optimizer_numbers`` and ``optimizer_tensors`` took."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (*numbers["numbers"].items(), *tensors.items()):
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = [
+        {
+            name: tuple(value) if isinstance(value, list) and name != "params" else value
+            for name, value in g.items()
+        }
+        for g in numbers["groups"]
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _whole(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        kept for kept in folder.iterdir() if kept.name.isdecimal() and (kept / "state.json").is_file()
+    )
+
+
+def _read(folder: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], Weights]:
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise TrainingError(f"{folder}: expected a checkpoint of format {FORMAT}, got another")
+        names = [name for name in state["groups"] if wanted(name)]
+        return state, {name: load_file(folder / f"{name}.safetensors") for name in names}
+    except (ValueError, KeyError, SafetensorError) as error:
+        if isinstance(error, TrainingError):
+            raise
+        raise TrainingError(f"{folder}: expected a whole checkpoint, got a damaged one ({error})") from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

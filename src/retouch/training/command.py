@@ -1,0 +1,101 @@
+"""The commands ``retouch train`` and ``retouch export``; PyTorch is imported when they run, not for help."""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from retouch.errors import MissingExtraError, TrainingError
+from retouch.training.settings import Settings
+
+
+def train(
+    method: str,
+    /,
+    *,
+    settings: Annotated[Settings, Parameter(name="*")],
+    config: Path | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+) -> int:
+    """Train a method on photographs; Ctrl-C saves and stops, --resume goes on.
+
+    Args:
+        method: A name from "retouch methods".
+        config: A TOML file with settings of the method.
+        set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
+    """
+    overrides = {**_from_file(config), **_from_pairs(set_)}
+    with _extra("training"):
+        from retouch.training.loop import train as run
+    finished = run(method, settings, overrides)
+    print(f"{finished.run}: {finished.step} steps, {finished.images} images seen, stopped by: {finished.why}")
+    return 0 if finished.signal is None else 128 + finished.signal
+
+
+def export(
+    run: Path,
+    /,
+    *,
+    name: str,
+    output: Path = Path("."),
+    good_for: str = "",
+    training_data: str = "",
+    licence: str = "Apache-2.0",
+    notes: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Turn a training run into a model: NAME.onnx and its card NAME.json.
+
+    Args:
+        run: The folder of the training run.
+        name: The model's name.
+        output: The folder to write to.
+        good_for: For the card: what to use it for, in one line.
+        training_data: For the card; by default the run's --data.
+        licence: For the card: of the weights.
+        notes: For the card: anything else worth knowing.
+        overwrite: Replace files of that name.
+    """
+    with _extra("exporting a model"):
+        from retouch.training import export as exporting
+    path = exporting.export(
+        run,
+        name,
+        output,
+        good_for=good_for,
+        training_data=training_data,
+        licence=licence,
+        notes=notes,
+        overwrite=overwrite,
+    )
+    print(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")
+
+
+@contextmanager
+def _extra(part: str) -> Iterator[None]:
+    """A missing package means that the extra is not installed; one of our own modules missing is a bug."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("retouch"):
+            raise
+        raise MissingExtraError(part, "train") from error
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise TrainingError(f"{path}: expected settings in TOML, got: {error}") from error
+
+
+def _from_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise TrainingError(f"expected --set KEY=VALUE, got --set {wrong[0]}")
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,0 +1,273 @@
+"""Photographs and holes for training: folders or tar shards -> batches, by random access.
+
+The shards have WebDataset's layout (USTAR, one image per key), but are read with ``tarfile``: WebDataset's
+streaming pipeline cannot be continued in the middle bit for bit, nor split over processes without overlap.
+Here an index (file, offset, size) is made once, the order of the photos is a pure function of (seed, epoch), and
+every crop, mirror and hole one of (seed, epoch, position). To go on at sample n is to start at sample n, whatever
+the number of workers or devices.
+"""
+
+import glob
+import hashlib
+import os
+import signal
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from retouch import masks
+from retouch.errors import TrainingError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
+DRAWS = 200  # tries for such a hole before giving up
+TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is shown in the sample grids
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the bytes of one photo lie: a file of its own (``offset`` 0, ``size`` -1), or a part of a shard."""
+
+    path: str
+    name: str
+    offset: int
+    size: int
+
+
+def index(data: Sequence[str]) -> tuple[Source, ...]:
+    """Lists every photo of a training set, in an order that depends on the names alone.
+
+    Args:
+        data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
+            ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
+            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed.
+
+    Raises:
+        TrainingError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
+    """
+    sources: list[Source] = []
+    for spec in data:
+        path, times = _split(spec)
+        found = [source for file in _files(path) for source in _sources(file)]
+        if not found:
+            raise TrainingError(
+                f"{path}: expected photos ({' '.join(SUFFIXES)}) or .tar shards of them, got none"
+            )
+        sources += found * times
+    if not sources:
+        raise TrainingError("expected at least one folder or shard of photos to train on, got none")
+    return tuple(sources)
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n".encode())
+    return digest.hexdigest()
+
+
+def _split(spec: str) -> tuple[str, int]:
+    path, equals, times = spec.rpartition("=")
+    if not equals or os.path.exists(spec):
+        return spec, 1
+    if not times.isdecimal() or int(times) < 1:
+        raise TrainingError(f"{spec}: expected PATH or PATH=N with an integer N >= 1, got N = {times!r}")
+    return path, int(times)
+
+
+def _files(path: str) -> list[str]:
+    if os.path.isdir(path):
+        kept = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        return sorted(name for name in kept if name.lower().endswith((*SUFFIXES, ".tar")))
+    if os.path.exists(path):
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))
+    if not found:
+        raise TrainingError(
+            f"{path}: expected a folder, a .tar shard or a pattern that matches some, got no such file"
+        )
+    return [name for match in found for name in _files(match)]
+
+
+def _sources(path: str) -> list[Source]:
+    if not path.lower().endswith(".tar"):
+        return [Source(path, "", 0, -1)] if path.lower().endswith(SUFFIXES) else []
+    try:
+        with tarfile.open(path, "r:") as shard:
+            return [
+                Source(path, member.name, member.offset_data, member.size)
+                for member in shard
+                if member.isreg() and member.name.lower().endswith(SUFFIXES)
+            ]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise TrainingError(f"{path}: expected a tar shard of photos, got {error}") from error
+
+
+def decode(source: Source) -> np.ndarray:
+    """Reads one photo as (H, W, 3) uint8 RGB, EXIF orientation applied, alpha dropped.
+
+    Raises:
+        TrainingError: unreadable; names the file, and the shard that holds it.
+    """
+    name = f"{source.path}: {source.name}" if source.name else source.path
+    try:
+        with open(source.path, "rb") as file:
+            file.seek(source.offset)
+            data = file.read(source.size)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    except (OSError, cv2.error) as error:
+        raise TrainingError(f"{name}: expected a photo, got {error}") from error
+    if pixels is None:
+        raise TrainingError(f"{name}: expected a photo, got {len(data)} bytes that do not decode")
+    return np.asarray(pixels, np.uint8)
+
+
+def crop(photo: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+    """A random square of a photo, (H, W, 3) uint8 -> (size, size, 3) uint8, mirrored with probability 1/2.
+
+    The square's side is drawn from [size, max(size, zoom * size)], as far as the photo allows, and resized by
+    area; a photo whose shorter side is below ``size`` is enlarged to it first (Lanczos).
+    """
+    height, width = photo.shape[:2]
+    if min(height, width) < size:
+        scale = size / min(height, width)
+        height, width = max(size, round(height * scale)), max(size, round(width * scale))
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    largest = min(max(size, round(zoom * size)), height, width)
+    side = int(rng.integers(size, largest + 1))
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    square = photo[top : top + side, left : left + side]
+    if side != size:
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(square[:, ::-1] if rng.random() < 0.5 else square)
+
+
+def hole(
+    kinds: Mapping[str, float],
+    ratio: tuple[float, float],
+    size: int,
+    canvas: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A random hole, (size, size) bool, True = missing.
+
+    Args:
+        kinds: kind of mask -> weight; one is drawn.
+        ratio: share of the canvas that the hole takes.
+        size: side of the hole, in pixels.
+        canvas: side of the square that it is drawn on; where larger than ``size``, a random part is cut out, and
+            drawn again while the hole takes less than 1 % or more than 90 % of it.
+
+    Raises:
+        TrainingError: no such part in ``DRAWS`` tries: the ratio is too small or too large.
+    """
+    weights = np.array(list(kinds.values()), np.float64)
+    for _ in range(DRAWS):
+        kind = list(kinds)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        drawn = masks.draw(kind, canvas, canvas, ratio=ratio, seed=rng)
+        if canvas == size:
+            return drawn
+        top, left = rng.integers(canvas - size + 1, size=2)
+        part = drawn[top : top + size, left : left + size]
+        if SHARES[0] <= part.mean() <= SHARES[1]:
+            return part
+    raise TrainingError(
+        f"expected holes of {SHARES[0]:.0%} to {SHARES[1]:.0%} of a crop, got none in {DRAWS} draws at ratio "
+        f"{ratio[0]:g}-{ratio[1]:g}"
+    )
+
+
+@lru_cache(maxsize=2)
+def _order(photos: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(photos)
+
+
+@dataclass(frozen=True)
+class Photos(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The samples of a training run by number: sample n is photo ``n % photos`` of epoch ``n // photos``.
+
+    A sample is an image (3, size, size) uint8 RGB and a hole (1, size, size) bool, True = missing.
+    """
+
+    sources: tuple[Source, ...]
+    size: int
+    zoom: float
+    kinds: Mapping[str, float]
+    ratio: tuple[float, float]
+    canvas: int
+    seed: int
+    stream: int = TRAINING
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, position = divmod(number, len(self.sources))
+        source = self.sources[_order(len(self.sources), self.seed, epoch)[position]]
+        rng = np.random.default_rng((self.seed, epoch, position, self.stream))
+        image = crop(decode(source), self.size, self.zoom, rng)
+        missing = hole(self.kinds, self.ratio, self.size, self.canvas, rng)
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
+
+
+@dataclass(frozen=True)
+class Numbers(Sampler[list[int]]):
+    """The sample numbers of this process's part of every global batch, from sample ``start`` on, without end."""
+
+    start: int
+    batch: int
+    rank: int
+    processes: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch // self.processes
+        first = self.start + self.rank * share
+        while True:
+            yield list(range(first, first + share))
+            first += self.batch
+
+
+def _alone(_: int) -> None:
+    # Ctrl-C reaches the whole group of processes: the loop finishes its step and ends the workers itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def batches(
+    photos: Photos,
+    *,
+    start: int,
+    batch: int,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    pin: bool = False,
+) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches without end: (b, 3, size, size) uint8 and (b, 1, size, size) bool, b = ``batch // processes``.
+
+    Args:
+        photos: the samples.
+        start: number of the first sample: the images that the run has seen.
+        batch: samples of one step, over all processes; a multiple of ``processes``.
+        rank: which of the processes this is.
+        processes: how many share a batch.
+        workers: subprocesses that decode; 0 decodes in this one. Batches are the same whatever the number.
+        pin: to page-locked memory, for a GPU.
+    """
+    # forking a process that runs threads is unsafe (and warned of from Python 3.12 on), so workers start clean
+    return DataLoader(
+        photos,
+        batch_sampler=Numbers(start, batch, rank, processes),
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_alone if workers else None,
+        multiprocessing_context=("forkserver" if hasattr(os, "fork") else "spawn") if workers else None,
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,221 @@
+"""A training run -> a model: ONNX and its card, checked against PyTorch; or a Predictor that runs PyTorch itself."""
+
+import contextlib
+import datetime
+import hashlib
+import io
+import logging
+import shlex
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from retouch.cards import Card
+from retouch.errors import ModelError, TrainingError
+from retouch.image import atomic_write
+from retouch.methods import METHODS
+from retouch.training.checkpoints import read_checkpoint
+from retouch.training.settings import Settings, configure, plain
+from retouch.windows import Limits
+
+OPSET = 18
+TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch, in [0, 1]
+
+
+class Completion(nn.Module):
+    """A method's completion as a module, with the averaged weights: what is exported."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict(method.networks)  # registers the weights
+        self.method = method
+
+    def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> (B, 3, H, W)."""
+        completed: Tensor = self.method.complete(image, hole, generator=None)
+        return completed
+
+
+def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
+    """A run's method with the averaged weights of its newest checkpoint, in evaluation mode; and its state.
+
+    Raises:
+        TrainingError: no run there, a damaged one, or one of a method that this version does not know.
+    """
+    state, weights = read_checkpoint(run, lambda group: group.endswith(".ema"))
+    if state["method"] not in METHODS:
+        raise TrainingError(f"{run}: expected a method among {', '.join(METHODS)}, got {state['method']!r}")
+    kind, build = METHODS[state["method"]].load()
+    method = build(configure(kind, state["config"]), training=False)
+    for name, network in method.networks.items():
+        try:
+            network.load_state_dict(weights[f"{name}.ema"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(f"{run}: expected weights that fit {state['method']}, got {error}") from error
+    return Completion(method).eval().requires_grad_(False), state
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPredictor:
+    """A training run as the engine's Predictor: PyTorch runs it as it is."""
+
+    limits: Limits
+    module: Completion
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32."""
+        with torch.inference_mode():
+            completed: np.ndarray = self.module(torch.from_numpy(image), torch.from_numpy(hole)).numpy()
+        return completed
+
+
+def predictor(run: Path) -> TorchPredictor:
+    """The Predictor of a training run.
+
+    Raises:
+        TrainingError: see ``completion``.
+    """
+    module, state = completion(run)
+    return TorchPredictor(METHODS[state["method"]].limits, module)
+
+
+def to_onnx(module: nn.Module, limits: Limits) -> bytes:
+    """Exports a completion network with open batch, height and width, and checks it.
+
+    Args:
+        module: (B, 3, H, W), (B, 1, H, W) -> (B, 3, H, W).
+        limits: the windows that it accepts; it is traced at ``native`` and checked at other sizes too.
+
+    Raises:
+        ModelError: ONNX Runtime's answers differ from PyTorch's by more than ``TOLERANCE``.
+    """
+    shape = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    image, hole = _example(2, limits.native, limits.native + limits.multiple, seed=0)
+    buffer = io.BytesIO()
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of the exporter's own making
+        logger.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                module,
+                (image, hole),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image", "hole"],
+                output_names=["completion"],
+                dynamic_shapes={"image": shape, "hole": shape},
+                verbose=False,
+            )
+        finally:
+            logger.setLevel(level)
+    assert program is not None  # the dynamo exporter always returns one
+    program.save(buffer)
+    data = buffer.getvalue()
+    _check(module, data, limits)
+    return data
+
+
+def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(batch, 3, height, width, generator=generator)
+    coarse = torch.rand(batch, 1, height // 8, width // 8, generator=generator) < 0.3
+    hole = coarse.float().repeat_interleave(8, 2).repeat_interleave(8, 3)
+    hole = nn.functional.interpolate(hole, size=(height, width))
+    return image * (1 - hole), hole
+
+
+def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    sides = sorted({limits.native, limits.multiple * (limits.native // limits.multiple // 2 or 1), limits.largest})
+    for seed, side in enumerate(sides):
+        image, hole = _example(2, limits.native, side, seed)
+        with torch.inference_mode():
+            expected = module(image, hole).numpy()
+        (got,) = session.run(["completion"], {"image": image.numpy(), "hole": hole.numpy()})
+        difference = float(np.abs(got - expected).max())
+        if not difference <= TOLERANCE:
+            raise ModelError(f"expected ONNX Runtime within {TOLERANCE} of PyTorch, got {difference:.2g} apart")
+
+
+def command_line(state: dict[str, Any], run: Path) -> str:
+    """The command that trained a run, from its state; ``--set`` for what differs from the paper's settings."""
+    kind, _ = METHODS[state["method"]].load()
+    defaults = vars(kind())
+    words = ["retouch", "train", state["method"], "--output", run.name]
+    standard = plain(Settings(data=(), output=Path()))
+    for name, value in state["settings"].items():
+        if name in ("output", "resume") or value == standard.get(name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{name.replace('_', '-')}")
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", Path(part).name if name == "init" else str(part)]
+    for name, value in state["config"].items():
+        if value != defaults.get(name):
+            words += ["--set", f"{name}={Path(value).name if name == 'features' else value}"]
+    return shlex.join(words)
+
+
+def export(
+    run: Path,
+    name: str,
+    output: Path = Path("."),
+    *,
+    good_for: str = "",
+    training_data: str = "",
+    licence: str = "Apache-2.0",
+    notes: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Writes ``NAME.onnx`` and its card ``NAME.json``, each whole or not at all.
+
+    Args:
+        run: folder of the training run.
+        name: of the model.
+        output: folder for the two files; made where it is missing.
+        good_for, training_data, licence, notes: the card's words; by default from the run.
+        overwrite: replace files of that name.
+
+    Returns:
+        The path of the ONNX file.
+
+    Raises:
+        TrainingError, ModelError, FileExistsError.
+    """
+    target = output / f"{name}.onnx"
+    if Path(name).name != name or not name:
+        raise ModelError(f"expected a name without folders, got {name!r}")
+    for path in (target, target.with_suffix(".json")):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; say overwrite to replace it")
+    module, state = completion(run)
+    entry, settings = METHODS[state["method"]], state["settings"]
+    data = to_onnx(module, entry.limits)
+    card = Card(
+        name=name,
+        method=state["method"],
+        paper=entry.citation,
+        good_for=good_for or "photographs like those it was trained on",
+        training_data=training_data or ", ".join(settings["data"]),
+        images_seen=state["images"] + state["images_before"],
+        mask_kinds=tuple(spec.partition("=")[0] for spec in settings["masks"]),
+        limits=entry.limits,
+        sha256=hashlib.sha256(data).hexdigest(),
+        licence=licence,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        command=command_line(state, run),
+        notes=notes,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    atomic_write(target, data)
+    atomic_write(target.with_suffix(".json"), card.to_json().encode())
+    return target

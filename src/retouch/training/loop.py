@@ -1,0 +1,407 @@
+"""The one training loop, for any method: batches, steps, averages, logs, checkpoints.
+
+    RUN/checkpoint/       the newest state: see checkpoints.py
+    RUN/stats.jsonl       one line per ``log_every`` steps: means of what the method's steps returned
+    RUN/tensorboard/      the same, for TensorBoard
+    RUN/samples/*.png     original, damaged, completed with the averaged weights; named after the step
+
+Everything random in step k comes from (seed, k, process), so nothing but k has to be kept to go on exactly.
+"""
+
+import copy
+import json
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from retouch.errors import TrainingError
+from retouch.methods import METHODS
+from retouch.training import data
+from retouch.training.checkpoints import (
+    Weights,
+    holds_run,
+    load_optimizer,
+    optimizer_numbers,
+    optimizer_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from retouch.training.progress import progress, save_grid
+from retouch.training.settings import Settings, check_same, configure, plain
+
+MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
+
+
+class Method(Protocol):
+    """What the loop trains. A network is used by calling it, always through ``networks``: the loop wraps it."""
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]  # each belongs to the network of the same key
+
+    def step(
+        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        """One whole training step: (B, 3, S, S) in [0, 1], (B, 1, S, S) with 1 = missing -> values to log."""
+        ...
+
+    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator) -> Tensor:
+        """The prediction for the whole window, (B, 3, S, S)."""
+        ...
+
+
+class Loadable(Protocol):
+    """A registry's entry: gives the method's config dataclass and its class."""
+
+    @property
+    def load(self) -> Callable[[], tuple[Any, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended.
+
+    Args:
+        run: its folder.
+        why: which bound stopped it, or that a signal did.
+        signal: the signal's number; None without one, and in every process but the first.
+        step: steps done in all.
+        images: images seen in all, without those of the runs that it started from.
+    """
+
+    run: Path
+    why: Literal["steps", "minutes", "signal"]
+    signal: int | None
+    step: int
+    images: int
+
+
+def train(
+    method: str,
+    settings: Settings,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    entry: Loadable | None = None,
+) -> Finished:
+    """Trains a method until a bound or a signal (SIGINT, SIGTERM) stops it; the state is saved in either case.
+
+    Args:
+        method: its name in the registry.
+        settings: what all methods share.
+        overrides: fields of the method's own config.
+        entry: stands in for the registry's.
+
+    Raises:
+        TrainingError: settings, data or checkpoint that do not fit; a loss or a weight that is not finite.
+    """
+    if entry is None and method not in METHODS:
+        raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
+    kind, build = (entry or METHODS[method]).load()
+    config = configure(kind, overrides or {})
+    sources = data.index(settings.data)
+    state, weights = _start(settings)
+    identity = data.fingerprint(sources)
+    if settings.resume:
+        check_same(settings.output, state, method, config, settings, identity)
+    state |= {"method": method, "config": plain(config), "settings": plain(settings)}
+    state |= {"photos": len(sources), "data_sha256": identity, "versions": _versions()}
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
+        )
+    except (ValueError, RuntimeError) as error:
+        raise TrainingError(f"expected devices that this machine has, got {error}") from error
+    finished: Finished = fabric.launch(_train, partial(build, config), settings, sources, state, weights)
+    return finished
+
+
+def _train(
+    fabric: Fabric,
+    build: Callable[[], Method],
+    settings: Settings,
+    sources: tuple[data.Source, ...],
+    state: dict[str, Any],
+    weights: Weights,
+) -> Finished:
+    first, run = fabric.is_global_zero, settings.output
+    with _quiet_globals(settings.threads), _signals() as caught:
+        # 1. The method, its average, and the state to go on with
+        torch.manual_seed(settings.seed)
+        method = build()
+        bare, optimizers = dict(method.networks), dict(method.optimizers)
+        averaged = copy.copy(method)
+        averaged.networks = {name: copy.deepcopy(network) for name, network in bare.items()}
+        _load(bare, averaged.networks, weights, settings)
+        layout = torch.channels_last if settings.channels_last else torch.preserve_format
+        for name, network in bare.items():
+            network.to(memory_format=layout)  # type: ignore[call-overload]
+            averaged.networks[name].to(fabric.device, memory_format=layout).eval().requires_grad_(False)
+            ready = torch.compile(network) if settings.compile else network
+            if name in optimizers:
+                method.networks[name], method.optimizers[name] = fabric.setup(ready, optimizers[name])
+            else:
+                method.networks[name] = fabric.setup_module(ready)  # type: ignore[arg-type]
+        if settings.resume:
+            for name, optimizer in optimizers.items():
+                load_optimizer(optimizer, state["optimizers"][name], weights.get(f"{name}.optimizer", {}))
+            fabric.strategy.precision.load_state_dict(state["scaler"])
+        weights.clear()
+
+        def save() -> None:
+            state["optimizers"] = {
+                name: optimizer_numbers(optimizer) for name, optimizer in optimizers.items()
+            }
+            state["scaler"] = fabric.strategy.precision.state_dict()
+            groups = {name: network.state_dict() for name, network in bare.items()}
+            groups |= {f"{name}.ema": network.state_dict() for name, network in averaged.networks.items()}
+            groups |= {f"{name}.optimizer": optimizer_tensors(kept) for name, kept in optimizers.items()}
+            write_checkpoint(run, state, groups)
+
+        # 2. The data, from the first sample that this run has not seen
+        photos = data.Photos(
+            sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
+            settings.mask_size or settings.size, settings.seed,
+        )  # fmt: skip
+        shown = data.Photos(**{**vars(photos), "stream": data.SAMPLES})
+        batches = iter(
+            data.batches(
+                photos,
+                start=state["images"],
+                batch=settings.batch,
+                rank=fabric.global_rank,
+                processes=fabric.world_size,
+                workers=settings.workers,
+                pin=fabric.device.type == "cuda",
+            )
+        )
+
+        def samples() -> None:
+            image, hole = _floats(
+                *map(torch.stack, zip(*(shown[n] for n in range(8)), strict=True)), fabric.device
+            )
+            with torch.no_grad(), fabric.autocast():
+                generator = torch.Generator(fabric.device).manual_seed(settings.seed)
+                completed = averaged.complete(image * (1 - hole), hole, generator=generator)
+            save_grid(run / "samples" / f"{state['step']:08d}.png", image, hole, completed)
+
+        # 3. The steps
+        writer = None
+        if first:
+            if not settings.resume:
+                save()  # from here on the folder always holds a whole checkpoint
+            _truncate(run / "stats.jsonl", state["step"])
+            writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
+        fabric.barrier()
+        before, begun, saved, since = state["seconds"], time.monotonic(), time.monotonic(), time.monotonic()
+        stop = 0
+        with progress(settings, state, quiet=not first) as show:
+            while settings.steps is None or state["step"] < settings.steps:
+                k = state["step"]
+                image, hole = _floats(*next(batches), fabric.device, layout)
+                torch.manual_seed(_step_seed(settings.seed, k, fabric.global_rank))
+                values = method.step(image, hole, k, backward=fabric.backward)
+                state["seconds"] = before + time.monotonic() - begun
+                late = settings.minutes is not None and state["seconds"] >= 60 * settings.minutes
+                values, stop = _agree(fabric, values, SIGNAL if caught else MINUTES if late else 0)
+                wrong = [name for name, value in values.items() if not math.isfinite(value)]
+                if wrong:
+                    raise TrainingError(f"step {k}: expected a finite {wrong[0]}, got {values[wrong[0]]}")
+                _average(bare, averaged.networks, min(settings.ema, (1 + k) / (10 + k)))
+
+                state["step"], state["images"] = k + 1, state["images"] + settings.batch
+                state["sums"] = {name: state["sums"].get(name, 0.0) + value for name, value in values.items()}
+                state["count"] += 1
+                show(values)
+                if state["step"] % settings.log_every == 0:
+                    if writer is not None:
+                        _log(run, writer, state, settings.batch * state["count"] / (time.monotonic() - since))
+                    state["sums"], state["count"], since = {}, 0, time.monotonic()
+                if first and settings.sample_every and state["step"] % settings.sample_every == 0:
+                    samples()
+                if first and time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
+                    save()
+                    saved = time.monotonic()
+                if stop:
+                    break
+
+        # 4. The end: everything is on the disk before any process leaves
+        del batches  # ends the workers
+        if writer is not None:
+            save()
+            if settings.sample_every:
+                samples()
+            writer.close()
+        fabric.barrier()
+        why: Literal["steps", "minutes", "signal"]
+        why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
+        number = (caught or [signal.SIGTERM])[0] if why == "signal" and first else None
+    return Finished(run, why, number, state["step"], state["images"])
+
+
+def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
+    """The state and weights that a run begins with: fresh, of the run to resume, or of another's averages."""
+    if settings.resume:
+        return read_checkpoint(settings.output)
+    if holds_run(settings.output):
+        raise TrainingError(
+            f"{settings.output}: expected a folder without a run, got one (resume goes on with it)"
+        )
+    state = {"step": 0, "images": 0, "images_before": 0, "seconds": 0.0, "sums": {}, "count": 0, "init": None}
+    if settings.init is None:
+        return state, {}
+    other, weights = read_checkpoint(settings.init, lambda group: group.endswith(".ema"))
+    state |= {"images_before": other["images"] + other["images_before"], "init": str(settings.init)}
+    return state, weights
+
+
+def _load(
+    networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], weights: Weights, settings: Settings
+) -> None:
+    """Fills networks and averages from a checkpoint's groups; from another run's averages alone with ``init``."""
+    if settings.init is not None and not any(f"{name}.ema" in weights for name in networks):
+        raise TrainingError(
+            f"{settings.init}: expected weights of {', '.join(networks)}, got {', '.join(weights)}"
+        )
+    for name in networks:
+        average = weights.get(f"{name}.ema")
+        trained = average if settings.init is not None else weights.get(name)
+        if average is None or trained is None:
+            if settings.resume:
+                raise TrainingError(f"{settings.output}: expected weights of {name}, got none")
+            continue  # a network that the other run has not: it starts fresh
+        try:
+            networks[name].load_state_dict(trained)
+            averages[name].load_state_dict(average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            where = settings.init or settings.output
+            raise TrainingError(f"{where}: expected weights that fit {name}, got others: {reason}") from error
+
+
+def _floats(
+    image: Tensor, hole: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format
+) -> tuple[Tensor, Tensor]:
+    """(B, 3, S, S) uint8 and (B, 1, S, S) bool -> float32 on the device, the image in [0, 1]."""
+    image, hole = image.to(device, non_blocking=True), hole.to(device, non_blocking=True)
+    return image.float().div_(255).contiguous(memory_format=_dense(layout)), hole.float()
+
+
+def _dense(layout: torch.memory_format) -> torch.memory_format:
+    return torch.contiguous_format if layout is torch.preserve_format else layout
+
+
+def _step_seed(seed: int, k: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, k, rank)).generate_state(1, np.uint32)[0])
+
+
+def _agree(fabric: Fabric, values: dict[str, float], stop: int) -> tuple[dict[str, float], int]:
+    """Means of the values over all processes, and the strongest reason to stop that any has."""
+    if fabric.world_size == 1:
+        return values, stop
+    sent = torch.tensor([*values.values(), stop == MINUTES, stop == SIGNAL], device=fabric.device)
+    *means, late, caught = fabric.all_reduce(sent, reduce_op="mean").tolist()
+    return dict(zip(values, means, strict=True)), SIGNAL if caught else MINUTES if late else 0
+
+
+@torch.no_grad()
+def _average(networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], decay: float) -> None:
+    """Averages <- decay * averages + (1 - decay) * weights; buffers are copied."""
+    for name, network in networks.items():
+        average = averages[name]
+        pairs = list(zip(average.parameters(), network.parameters(), strict=True))
+        torch._foreach_lerp_([kept.data for kept, _ in pairs], [new.data for _, new in pairs], 1 - decay)
+        for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+            kept.copy_(new)
+
+
+def _log(run: Path, writer: SummaryWriter, state: Mapping[str, Any], rate: float) -> None:
+    means = {name: total / state["count"] for name, total in state["sums"].items()}
+    record = (
+        {name: state[name] for name in ("step", "images", "seconds")} | {"images_per_second": rate} | means
+    )
+    with open(run / "stats.jsonl", "a") as file:
+        file.write(json.dumps(record) + "\n")
+    for name, value in record.items():
+        writer.add_scalar(name, value, state["step"])
+
+
+def _truncate(stats: Path, step: int) -> None:
+    """Drops the lines of steps after ``step``, which will be done again, and a line that was cut off."""
+    kept = []
+    for line in stats.read_text().splitlines() if stats.exists() else ():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    draft = stats.with_name(f".{stats.name}")
+    draft.write_text("".join(kept))
+    draft.replace(stats)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as it did before."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may set handlers
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def take(number: int, _: object) -> None:
+        caught.append(number)
+        restore()
+
+    for number in numbers:
+        signal.signal(number, take)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+@contextmanager
+def _quiet_globals(threads: int | None) -> Iterator[None]:
+    """Leaves PyTorch's thread count and random state as they were found."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("retouch", "torch", "lightning", "numpy", "opencv-contrib-python-headless"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,107 @@
+"""What a person sees of a training run: a progress bar, or lines where there is no terminal, and sample grids."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
+
+from retouch.errors import TrainingError
+from retouch.training.settings import Settings
+
+EVERY = 30.0  # seconds between two lines where there is no terminal
+
+
+@contextmanager
+def progress(
+    settings: Settings, state: Mapping[str, Any], *, quiet: bool, console: Console | None = None
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Shows how far a run is; gives a function to call after every step with the step's values.
+
+    Args:
+        settings: its bounds.
+        state: the run's counters ``step``, ``images`` and ``seconds``, read at every call.
+        quiet: shows nothing.
+        console: standard error by default.
+    """
+    console = console or Console(stderr=True)
+    step, images, seconds = state["step"], state["images"], state["seconds"]
+    shown = [time.monotonic()]
+
+    def text(values: Mapping[str, float]) -> tuple[float, str]:
+        passed = max(state["seconds"] - seconds, 1e-9)
+        done, left = _left(settings, state, (state["step"] - step) / passed)
+        rate = (state["images"] - images) / passed
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        return done, f"step {state['step']}  {rate:.1f} images/s  {left} left  {losses}"
+
+    if quiet:
+        yield lambda values: None
+    elif console.is_terminal:
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.description}"))
+        with Progress(*columns, console=console, refresh_per_second=2) as bar:
+            task = bar.add_task("starting", total=1.0)
+
+            def update(values: Mapping[str, float]) -> None:
+                done, line = text(values)
+                bar.update(task, completed=done, description=line)
+
+            yield update
+    else:
+
+        def line(values: Mapping[str, float]) -> None:
+            if time.monotonic() - shown[0] >= EVERY:
+                shown[0] = time.monotonic()
+                done, text_line = text(values)
+                console.print(f"{done:4.0%}  {text_line}", soft_wrap=True, highlight=False, markup=False)
+
+        yield line
+
+
+def _left(settings: Settings, state: Mapping[str, Any], steps_per_second: float) -> tuple[float, str]:
+    """The share of the run that is done and the time left, by whichever bound comes first."""
+    bounds = []
+    if settings.steps:
+        left = (settings.steps - state["step"]) / max(steps_per_second, 1e-9)
+        bounds.append((left, state["step"] / settings.steps))
+    if settings.minutes:
+        bounds.append((60 * settings.minutes - state["seconds"], state["seconds"] / 60 / settings.minutes))
+    if not bounds:
+        return 0.0, "no end"
+    left, done = min(bounds)
+    minutes, rest = divmod(int(max(left, 0)), 60)
+    return min(done, 1.0), f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def save_grid(path: Path, image: Tensor, hole: Tensor, completed: Tensor) -> None:
+    """Writes a PNG with three rows: original, damaged (grey holes), completed inside the holes.
+
+    Args:
+        path: of the PNG; its folder is made.
+        image: (B, 3, S, S) in [0, 1].
+        hole: (B, 1, S, S), 1 = missing.
+        completed: (B, 3, S, S); clipped to [0, 1].
+
+    Raises:
+        TrainingError: the disk refuses.
+    """
+    rows = (image, image * (1 - hole) + 0.5 * hole, image * (1 - hole) + completed.float().clamp(0, 1) * hole)
+    grid = np.concatenate([np.concatenate(list(_uint8(row)), axis=1) for row in rows])
+    _, png = cv2.imencode(".png", grid[..., ::-1])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png.tobytes())
+    except OSError as error:
+        raise TrainingError(f"{path}: expected to write a sample grid, got {error}") from error
+
+
+def _uint8(row: Tensor) -> np.ndarray:
+    """(B, 3, S, S) in [0, 1] -> (B, S, S, 3) uint8."""
+    array: np.ndarray = row.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return array

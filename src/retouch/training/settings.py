@@ -1,0 +1,180 @@
+"""What a training run is asked to do: settings shared by all methods, and a method's own config."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from retouch import masks
+from retouch.errors import TrainingError
+
+# a resumed run must agree on these: they decide what it learns from
+FIXED = ("data", "size", "zoom", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of a training run, whatever the method.
+
+    Args:
+        data: where the photos are, each ``PATH`` or ``PATH=N``: see ``data.index``.
+        output: folder of the run; made where it is missing.
+        size: side of the training crops, in pixels.
+        zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
+        masks: kinds of holes with their weights, ``KIND=WEIGHT``.
+        ratio: share of the canvas that a hole takes, (least, most).
+        mask_size: side of the canvas that holes are drawn on, in pixels; None: ``size``.
+        batch: samples per step, over all devices.
+        steps: stop after so many steps in all, earlier sessions included; None: no bound.
+        minutes: stop after so many minutes of training in all, earlier sessions included; None: no bound.
+        seed: of the initial weights, the order of the photos, the crops, the holes and every step.
+        workers: subprocesses that decode photos; 0 decodes in the training process.
+        ema: decay per step of the averaged weights, warmed up as min(ema, (1 + k) / (10 + k)).
+        precision: Fabric's, such as ``32-true`` or ``bf16-mixed``.
+        compile: compile the networks (``torch.compile``).
+        channels_last: keep networks and images in memory with the channels last.
+        accelerator: Fabric's: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        devices: number of devices on each node.
+        nodes: number of machines.
+        strategy: Fabric's: ``auto``, ``ddp``, ``ddp_find_unused_parameters_true``, ...
+        threads: of PyTorch on the CPU; None: its own choice.
+        checkpoint_minutes: time between checkpoints.
+        log_every: steps between two lines of ``stats.jsonl``, which hold means over those steps.
+        sample_every: steps between two sample grids; 0: none.
+        resume: go on with the run in ``output``.
+        init: another run, whose averaged weights the networks start from (optimisers fresh, step 0).
+    """
+
+    data: tuple[str, ...]
+    output: Path
+    size: int = 128
+    zoom: float = 1.0
+    masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
+    ratio: tuple[float, float] = (0.05, 0.5)
+    mask_size: int | None = None
+    batch: int = 16
+    steps: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+    workers: int = 1
+    ema: float = 0.999
+    precision: str = "32-true"
+    compile: bool = False
+    channels_last: bool = False
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    threads: int | None = None
+    checkpoint_minutes: float = 5.0
+    log_every: int = 20
+    sample_every: int = 1000
+    resume: bool = False
+    init: Path | None = None
+
+    def __post_init__(self) -> None:
+        least = {"size": 8, "batch": 1, "devices": 1, "nodes": 1, "log_every": 1, "workers": 0, "seed": 0}
+        least |= {
+            "sample_every": 0,
+            "steps": 0,
+            "minutes": 0,
+            "checkpoint_minutes": 0,
+            "threads": 1,
+            "zoom": 1,
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= bound:
+                raise TrainingError(f"{name}: expected at least {bound}, got {value}")
+        if not 0 <= self.ema < 1:
+            raise TrainingError(f"ema: expected a decay from 0 to below 1, got {self.ema}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < 1:
+            raise TrainingError(f"ratio: expected 0 < least <= most < 1, got {self.ratio[0]}-{self.ratio[1]}")
+        if self.mask_size is not None and self.mask_size < self.size:
+            raise TrainingError(f"mask_size: expected at least size = {self.size}, got {self.mask_size}")
+        if self.precision not in PRECISIONS:
+            raise TrainingError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.batch % (self.devices * self.nodes):
+            raise TrainingError(
+                f"batch: expected a multiple of the {self.devices * self.nodes} devices, got {self.batch}"
+            )
+        if self.resume and self.init is not None:
+            raise TrainingError("expected resume or init, got both: a resumed run has its own weights")
+        self.kinds()
+
+    def kinds(self) -> dict[str, float]:
+        """The mask kinds with their weights; TrainingError for an unknown kind or a weight that is none."""
+        kinds: dict[str, float] = {}
+        for spec in self.masks:
+            kind, _, weight = spec.partition("=")
+            try:
+                kinds[kind] = float(weight or 1)
+            except ValueError:
+                raise TrainingError(f"masks: expected KIND or KIND=WEIGHT, got {spec!r}") from None
+            if kind not in masks.KINDS:
+                raise TrainingError(f"masks: expected kinds among {', '.join(masks.KINDS)}, got {kind!r}")
+            if not 0 < kinds[kind] < float("inf"):
+                raise TrainingError(f"masks: expected a weight above 0, got {spec!r}")
+        if not kinds:
+            raise TrainingError("masks: expected at least one kind of mask, got none")
+        return kinds
+
+
+def configure(kind: Any, overrides: Mapping[str, Any]) -> Any:
+    """A method's config with some fields set.
+
+    Args:
+        kind: the config's frozen dataclass.
+        overrides: field -> value; a value given as text is read as JSON where the field is not text itself.
+
+    Raises:
+        TrainingError: an unknown field, or a value of another type.
+    """
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    values: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name not in names:
+            raise TrainingError(f"expected a setting among {', '.join(names)}, got {name!r}")
+        values[name] = _typed(name, value, hints[name])
+    return kind(**values)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    if wanted not in (bool, int, float, str):  # other types are the method's own affair, from JSON where text
+        value = json.loads(value) if isinstance(value, str) else value
+        return tuple(value) if isinstance(value, list) else value
+    if wanted is not str and isinstance(value, str):
+        try:
+            value = json.loads(value.lower() if wanted is bool else value)
+        except ValueError:
+            raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}") from None
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}")
+    return value
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A settings or config dataclass as JSON gives it back: lists for tuples, text for paths."""
+    document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    return document
+
+
+def check_same(
+    run: Path, state: Mapping[str, Any], method: str, config: Any, settings: Settings, data: str
+) -> None:
+    """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
+    pairs = [("method", state["method"], method)]
+    config, asked = plain(config), plain(settings)
+    names = sorted({*config, *state["config"]})
+    pairs += [(name, state["config"].get(name), config.get(name)) for name in names]
+    pairs += [(name, state["settings"].get(name), asked[name]) for name in FIXED]
+    pairs += [("photos (sha256 of their names and sizes)", state["data_sha256"], data)]
+    for name, kept, got in pairs:
+        if kept != got:
+            raise TrainingError(f"{run}: expected the run's own {name} = {kept!r} to resume it, got {got!r}")

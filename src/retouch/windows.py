@@ -1,0 +1,363 @@
+"""Which crops of a photograph to complete, and in which order: pure geometry, no pixels.
+
+The hole is first looked at through a grid of 8 x 8 px cells, so that everything after one cheap pass
+over the mask costs as much as there is hole, not as much as there is photograph:
+
+1. a hole deeper than a window can bracket is halved until it fits (*levels*: level ``k`` is the photograph
+   shrunk by ``2 ** k``); every finer level then repeats only a *band* along the hole's border;
+2. per level the occupied cells are cut, guillotine-fashion, into disjoint *cores*, each the part of the hole
+   that one window completes; a cut is kept only where it makes fewer pixels to predict;
+3. windows that can see one another's core get different *stages*: a later stage sees what an earlier one
+   completed as known, hence two near holes neither overwrite one another nor meet in a seam.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retouch.errors import MaskError, ModelError
+
+Bools = npt.NDArray[np.bool_]
+
+CELL = 8  # px: eight booleans are one 64-bit word, which makes the pass over the mask cheap
+BRACKET = 5 / 8  # a window brackets a hole of at most this share of its side: 160 px in 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a predictor accepts, in pixels.
+
+    Args:
+        native: side of the square windows that the model was trained on, at least 16.
+        multiple: both sides of a window must be multiples of this.
+        largest: longest side that the model may be given; ``largest == native`` means that
+            it takes windows of ``native`` x ``native`` only.
+
+    Raises:
+        ModelError: for limits that contradict one another.
+    """
+
+    native: int
+    multiple: int
+    largest: int
+
+    def __post_init__(self) -> None:
+        if self.native < 16 or self.multiple < 1 or self.native % self.multiple or self.largest < self.native:
+            raise ModelError(
+                "expected limits with native >= 16, a multiple that divides native, and largest >= native, "
+                f"got native={self.native}, multiple={self.multiple}, largest={self.largest}"
+            )
+
+
+class Box(NamedTuple):
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.bottom)
+
+    @property
+    def cols(self) -> slice:
+        return slice(self.left, self.right)
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def common(self, other: "Box") -> "Box":
+        """The pixels in both; of negative height or width where there are none."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Box(top, left, min(self.bottom, other.bottom), min(self.right, other.right))
+
+    def within(self, other: "Box") -> "Box":
+        """This box, counted from the top left corner of ``other``."""
+        return self.shifted(-other.top, -other.left)
+
+    def shifted(self, down: int, right: int) -> "Box":
+        return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One crop to complete. All boxes are in pixels of the window's level and lie inside its picture.
+
+    Args:
+        level: the picture is the photograph shrunk by ``2 ** level``.
+        stage: order within the level; windows of one stage do not see one another's core.
+        source: the pixels that the predictor is shown.
+        core: the part of ``source`` whose missing pixels the window completes; a level's are disjoint.
+        shape: height and width that the predictor is given; where the picture is smaller than that,
+            the caller pads ``source`` at the bottom and the right.
+    """
+
+    level: int
+    stage: int
+    source: Box
+    core: Box
+    shape: tuple[int, int]
+
+
+def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
+    """The windows that complete a hole, in the order in which to predict them: coarse levels first.
+
+    At level 0 every missing pixel lies in exactly one core or, deeper than ``band(limits)`` inside the hole, may
+    be left to the next coarser level; and so on to the coarsest, where every pixel asked for has its core.
+
+    Args:
+        hole: (H, W) bool, True = missing.
+        limits: what the predictor accepts.
+
+    Raises:
+        MaskError: when ``hole`` is not (H, W) bool.
+    """
+    if hole.ndim != 2 or hole.dtype != np.bool_:
+        raise MaskError(f"expected a hole of shape (H, W) and dtype bool, got {hole.shape} and {hole.dtype}")
+    size = (hole.shape[0], hole.shape[1])
+    touched = _cells(hole, whole=False)
+    if not touched.any():
+        return ()
+    if not _too_deep(hole, size, limits):
+        return tuple(_stages(0, list(_cover(touched, hole, (0, 0), size, limits))))
+
+    crop = _aligned(_bounds(touched), size, limits)
+    masks = [hole[crop.rows, crop.cols]]
+    while _too_deep(masks[-1], level_size(size, len(masks) - 1), limits):
+        masks.append(shrink(masks[-1]))
+    windows: list[Window] = []
+    for level in reversed(range(len(masks))):
+        mask, cells = masks[level], _cells(masks[level], whole=False)
+        depth = _depth(mask)
+        if level > 0:  # what fits in the band of the next finer level needs no coarse result
+            cells &= _deepest(cells, depth) >= band(limits) / 2 - CELL
+        if level < len(masks) - 1:  # the deep interior comes from the next coarser level
+            cells &= depth <= band(limits) + 1.5 * CELL
+        corner = crop.top >> level, crop.left >> level
+        windows += _stages(level, list(_cover(cells, mask, corner, level_size(size, level), limits)))
+    return tuple(windows)
+
+
+def band(limits: Limits) -> int:
+    """Width in px of the strip along a deep hole's border that each finer level predicts again.
+
+    It equals what a native window shows around the largest core it takes (3/16 of its side), so that
+    a window sees all known pixels that decide whether a pixel of its core belongs to the strip.
+    """
+    return limits.native * 3 // 16
+
+
+def shrink(hole: Bools) -> Bools:
+    """Halve a hole: a pixel stays missing only if all (up to) four below it are missing.
+
+    So no known pixel is ever lost, however far the picture is shrunk.
+
+    Args:
+        hole: (H, W) bool.
+
+    Returns:
+        (ceil(H / 2), ceil(W / 2)) bool.
+    """
+    height, width = hole.shape
+    rows = hole[0::2].copy()
+    rows[: height // 2] &= hole[1::2]
+    halved = rows[:, 0::2].copy()
+    halved[:, : width // 2] &= rows[:, 1::2]
+    return halved
+
+
+def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
+    """Height and width of the photograph shrunk by ``2 ** level``, rounded up."""
+    return -(-size[0] >> level), -(-size[1] >> level)
+
+
+def _cells(mask: Bools, *, whole: bool) -> Bools:
+    """One boolean per 8 x 8 cell (cut off at the ends): is any pixel of it missing, or (``whole``) are all."""
+    height, width = mask.shape
+    full = width // CELL * CELL
+    words = mask[:, :full] if mask.strides[1] == 1 else np.ascontiguousarray(mask[:, :full])
+    starts = np.arange(0, height, CELL)
+    every = np.frombuffer(b"\1" * CELL, np.uint64)
+    if whole:
+        cells = np.bitwise_and.reduceat(words.view(np.uint64), starts, axis=0) == every
+        last = np.logical_and.reduceat(mask[:, full:].all(axis=1), starts)
+    else:
+        cells = np.bitwise_or.reduceat(words.view(np.uint64), starts, axis=0) != 0
+        last = np.logical_or.reduceat(mask[:, full:].any(axis=1), starts)
+    return cells if full == width else np.concatenate([cells, last[:, None]], axis=1)
+
+
+def _depth(mask: Bools) -> npt.NDArray[np.float32]:
+    """Per cell, the distance in px to the nearest cell with a known pixel; none lies beyond the photograph."""
+    cells = _cells(mask, whole=True).view(np.uint8)
+    distance = cv2.distanceTransform(cells, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance.astype(np.float32) * np.float32(CELL)
+
+
+def _deepest(cells: Bools, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Per cell, the greatest depth in the connected hole that it belongs to."""
+    count, labels = cv2.connectedComponents(cells.view(np.uint8), connectivity=8)
+    labels = labels.astype(np.intp)
+    greatest = np.zeros(count, np.float32)
+    np.maximum.at(greatest, labels, depth)
+    return np.take(greatest, labels)
+
+
+def _too_deep(mask: Bools, size: tuple[int, int], limits: Limits) -> bool:
+    """Whether windows cannot bracket the hole: the picture does not fit into one, and the hole is too thick."""
+    if max(size) <= limits.largest // limits.multiple * limits.multiple:
+        return False
+    return bool(_depth(mask).max() > BRACKET / 2 * limits.largest)
+
+
+def _bounds(cells: Bools) -> Box:
+    """The smallest box that holds all occupied cells, in cells."""
+    rows = np.flatnonzero(cells.any(axis=1))
+    cols = np.flatnonzero(cells[rows[0] : rows[-1] + 1].any(axis=0))
+    return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+
+
+def _aligned(cells: Box, size: tuple[int, int], limits: Limits) -> Box:
+    """The cells' box in px with a known border, its corner on a pixel of every level that may be needed."""
+    step = max(CELL, 1 << (max(size) // limits.native).bit_length())
+    top, left = cells.top * CELL // step * step, cells.left * CELL // step * step
+    bottom, right = (-(-(end * CELL + 1) // step) * step for end in (cells.bottom, cells.right))
+    return Box(top, left, min(bottom, size[0]), min(right, size[1]))
+
+
+def _side(extent: int, length: int, limits: Limits) -> int:
+    """Side of a window for a hole of this extent along an axis of this length; 0 where none brackets it."""
+    if length <= limits.native or extent <= BRACKET * limits.native:
+        return limits.native
+    # In coarse steps, so that there are few shapes and windows batch.
+    step = limits.multiple * max(1, limits.native // 4 // limits.multiple)
+    whole = -(-length // limits.multiple) * limits.multiple
+    side = min(limits.largest // limits.multiple * limits.multiple, whole, -(-2 * extent // step) * step)
+    return side if side >= length or extent <= BRACKET * side else 0
+
+
+def _place(low: int, high: int, side: int, length: int) -> tuple[int, int]:
+    """Where along an axis a window has ``low`` to ``high`` in its middle, or as near as the picture allows."""
+    if side >= length:
+        return 0, length
+    start = min(max((low + high - side) // 2, 0), length - side)
+    return start, start + side
+
+
+def _cover(
+    cells: Bools, mask: Bools, corner: tuple[int, int], size: tuple[int, int], limits: Limits
+) -> Iterator[tuple[Box, Box, tuple[int, int]]]:
+    """Cut the occupied cells into cores; gives (source, core, shape) in px of the level.
+
+    Args:
+        cells: one boolean per cell of ``mask``: to be completed.
+        mask: the hole, in a part of the level's picture.
+        corner: where that part begins, top and left.
+        size: height and width of the level's picture.
+    """
+    if not cells.any():
+        return
+    for core in _cut(cells, mask, _bounds(cells), size, limits)[1]:
+        core = core.shifted(*corner)
+        height, width = _side(core.height, size[0], limits), _side(core.width, size[1], limits)
+        top, bottom = _place(core.top, core.bottom, height, size[0])
+        left, right = _place(core.left, core.right, width, size[1])
+        yield Box(top, left, bottom, right), core, (height, width)
+
+
+def _cut(
+    cells: Bools, mask: Bools, box: Box, size: tuple[int, int], limits: Limits
+) -> tuple[float, list[Box]]:
+    """The cheapest of: one window for the whole box, or the best of both halves. ``box`` is tight, in cells.
+
+    Returns:
+        the pixels to predict, and the cores in px of ``mask``.
+    """
+    unit = limits.native * limits.native
+    alone = float("inf")
+    core = Box(*(edge * CELL for edge in box))
+    if max(box.height, box.width) * CELL <= max(limits.largest, limits.native) + 2 * CELL:
+        core = _tight(cells, mask, box)
+        height, width = _side(core.height, size[0], limits), _side(core.width, size[1], limits)
+        if height and width:
+            alone = float(height * width)
+    single = box.height == box.width == 1
+    if alone <= unit or single:
+        return alone, [core]
+
+    occupied = cells[box.rows, box.cols]
+    gaps = (_widest_gap(np.any(occupied, axis=1)), _widest_gap(np.any(occupied, axis=0)))
+    if max(gaps)[0] > 0:
+        across = gaps[0] >= gaps[1]
+        at, extra = max(gaps)[1], 0.0
+    else:  # through the hole itself: only where it saves much, since two predictions then have to meet
+        across = box.height >= box.width
+        length = box.height if across else box.width
+        parts = max(2, -(-length * CELL // int(BRACKET * limits.native)))
+        at, extra = max(1, length * (parts // 2) // parts), unit / 2
+    if across:
+        halves = (Box(box.top, box.left, box.top + at, box.right), Box(box.top + at, *box[1:]))
+    else:
+        halves = (Box(*box[:3], box.left + at), Box(box.top, box.left + at, *box[2:]))
+    total, cores = extra, list[Box]()
+    for half in halves:
+        tight = _bounds(cells[half.rows, half.cols]).shifted(half.top, half.left)
+        cost, parts_of_half = _cut(cells, mask, tight, size, limits)
+        total, cores = total + cost, cores + parts_of_half
+    return (alone, [core]) if alone <= total else (total, cores)
+
+
+def _tight(cells: Bools, mask: Bools, box: Box) -> Box:
+    """The smallest box in px around the missing pixels of the occupied cells in ``box``."""
+    top, left = box.top * CELL, box.left * CELL
+    missing = mask[top : box.bottom * CELL, left : box.right * CELL]
+    rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
+    return Box(top + int(rows[0]), left + int(cols[0]), top + int(rows[-1]) + 1, left + int(cols[-1]) + 1)
+
+
+def _widest_gap(occupied: Bools) -> tuple[int, int]:
+    """Width and start of the widest empty run that reaches into the middle half; (0, 0) without one.
+
+    Gaps near the ends are left to later cuts: so both halves shrink, and the recursion stays shallow.
+    """
+    edges = np.flatnonzero(np.diff(occupied.astype(np.int8)))
+    starts, ends = edges[0::2] + 1, edges[1::2] + 1  # the first and the last are occupied: runs come in pairs
+    inside = (ends > len(occupied) // 4) & (starts < len(occupied) - len(occupied) // 4)
+    if not inside.any():
+        return 0, 0
+    widths = np.where(inside, ends - starts, 0)
+    widest = int(widths.argmax())
+    return int(widths[widest]), int(starts[widest])
+
+
+def _stages(level: int, found: list[tuple[Box, Box, tuple[int, int]]]) -> list[Window]:
+    """Give each window the first stage in which no other window sees its core, nor it theirs."""
+    sources = np.array([source for source, _, _ in found], np.int64).reshape(-1, 4)
+    cores = np.array([core for _, core, _ in found], np.int64).reshape(-1, 4)
+    stages = np.zeros(len(found), np.int64)
+    for i in range(1, len(found)):
+        taken = stages[:i][meet(sources[i], cores[:i]) | meet(cores[i], sources[:i])]
+        stages[i] = np.setdiff1d(np.arange(len(taken) + 1), taken)[0]
+    windows = [
+        Window(level, int(stage), source, core, shape)
+        for stage, (source, core, shape) in zip(stages, found, strict=True)
+    ]
+    return sorted(windows, key=lambda window: (window.stage, window.shape, window.core))
+
+
+def meet(box: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Bools:
+    """Which of the (N, 4) boxes share a pixel with this one."""
+    top, left, bottom, right = others.T
+    shared: Bools = (top < box[2]) & (bottom > box[0]) & (left < box[3]) & (right > box[1])
+    return shared
