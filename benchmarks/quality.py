@@ -30,7 +30,9 @@ METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "lpips": "LPIPS"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="folder or tar shard of photographs")
     parser.add_argument("--model", action="append", required=True, help="may be repeated")
     parser.add_argument("--mask", default="strokes", choices=list(masks.KINDS))
@@ -40,7 +42,9 @@ def main() -> None:
     parser.add_argument("--trunk", help="SqueezeNet 1.1, safetensors, for LPIPS")
     parser.add_argument("--heads", help="LPIPS heads, safetensors")
     parser.add_argument("--output", type=Path, required=True, help="results, JSON lines")
-    parser.add_argument("--name", help="what the data is called in the card; default: its path's last two parts")
+    parser.add_argument(
+        "--name", help="what the data is called in the card; default: its path's last two parts"
+    )
     parser.add_argument("--card", type=Path, help="card to write the means into")
     parser.add_argument("--threads", type=int, help="of ONNX Runtime; default: all cores")
     args = parser.parse_args()
@@ -87,15 +91,28 @@ def measure(args: argparse.Namespace, model: str, todo: list[tuple[int, str]]) -
                 seed=np.random.default_rng((args.seed, number)),
             )  # fmt: skip
             completed = engine.complete(read(pixels), hole, predictor, seed=args.seed).pixels
-            row = {"model": model, "masks": f"{args.mask} {ratio}", "photo": number, "hole": float(hole.mean())}
+            row = {
+                "model": model,
+                "masks": f"{args.mask} {ratio}",
+                "photo": number,
+                "hole": float(hole.mean()),
+            }
             row["psnr"] = float(peak_signal_noise_ratio(pixels, completed))
             row["ssim"] = float(
                 structural_similarity(
-                    pixels, completed, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+                    pixels,
+                    completed,
+                    channel_axis=2,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
                 )
             )
             if distance is not None:
-                a, b = (torch.from_numpy(x.transpose(2, 0, 1)[None] / np.float32(255)) for x in (pixels, completed))
+                a, b = (
+                    torch.from_numpy(x.transpose(2, 0, 1)[None] / np.float32(255))
+                    for x in (pixels, completed)
+                )
                 with torch.inference_mode():
                     row["lpips"] = float(distance(a, b))
             file.write(json.dumps(row) + "\n")
@@ -110,7 +127,9 @@ def rows(path: Path) -> Iterator[dict[str, float | str]]:
                 yield json.loads(line)
 
 
-def means(results: Iterator[dict[str, float | str]], name: str, wanted: list[str]) -> list[dict[str, float | str]]:
+def means(
+    results: Iterator[dict[str, float | str]], name: str, wanted: list[str]
+) -> list[dict[str, float | str]]:
     """Per model and kind of hole: the mean over the photographs."""
     groups: dict[tuple[str, str], list[dict[str, float | str]]] = {}
     for row in results:
@@ -119,7 +138,12 @@ def means(results: Iterator[dict[str, float | str]], name: str, wanted: list[str
     table: list[dict[str, float | str]] = []
     for masks_name, model in sorted(groups, key=lambda key: (key[0], wanted.index(key[1]))):
         group = groups[masks_name, model]
-        line: dict[str, float | str] = {"data": name, "masks": masks_name, "model": model, "photos": len(group)}
+        line: dict[str, float | str] = {
+            "data": name,
+            "masks": masks_name,
+            "model": model,
+            "photos": len(group),
+        }
         for metric in METRICS:
             if metric in group[0]:
                 line[metric] = round(statistics.fmean(float(row[metric]) for row in group), 4)

@@ -116,24 +116,20 @@ def harmonic(values: Floats, fixed: Bools, free: Bools) -> Floats:
 
 def _around(values: Floats) -> Floats:
     """The sum of the four neighbours, 0 beyond the edge; the shape of ``values``."""
-    total = cv2.filter2D(values, -1, CROSS, borderType=cv2.BORDER_CONSTANT)
-    return total.reshape(values.shape).astype(np.float32, copy=False)
+    total = np.empty(values.shape, np.float32)
+    total[:] = cv2.filter2D(values, -1, CROSS, borderType=cv2.BORDER_CONSTANT).reshape(values.shape)
+    return total
 
 
 def _halved(values: Floats, fixed: Bools, free: Bools) -> tuple[Floats, Bools, Bools]:
     """The same problem at half the size: a pixel is fixed, at the mean, where any of the four is."""
-    height, width = fixed.shape
-    pad = ((0, height % 2), (0, width % 2))
+    pad = ((0, fixed.shape[0] % 2), (0, fixed.shape[1] % 2), (0, 0))
 
-    def blocks(mask: Bools) -> npt.NDArray[np.float32]:
-        full = np.pad(mask.astype(np.float32), pad)
-        return full.reshape(full.shape[0] // 2, 2, full.shape[1] // 2, 2).sum(axis=(1, 3))
+    def summed(grid: Floats) -> Floats:
+        full = np.pad(grid, pad)
+        return full[0::2, 0::2] + full[1::2, 0::2] + full[0::2, 1::2] + full[1::2, 1::2]
 
-    count = blocks(fixed)
-    full = np.pad(values * fixed[..., None], (*pad, (0, 0)))
-    total = full.reshape(full.shape[0] // 2, 2, full.shape[1] // 2, 2, -1).sum(axis=(1, 3))
-    return (
-        (total / np.maximum(count, 1)[..., None]).astype(np.float32),
-        count > 0,
-        (blocks(free) > 0) & (count == 0),
-    )
+    count = summed(fixed[..., None].astype(np.float32))
+    mean = summed(values * fixed[..., None]) / np.maximum(count, np.float32(1))
+    coarse = count[..., 0] > 0
+    return mean, coarse, (summed(free[..., None].astype(np.float32))[..., 0] > 0) & ~coarse

@@ -55,7 +55,7 @@ class Classical:
                 picture = np.ascontiguousarray(image[index].transpose(1, 2, 0))
                 picture[missing] = 0
                 filled = self.fill(picture, missing)
-                answer[index][:, missing] = filled[missing].T
+                answer[index][:, missing] = np.clip(filled[missing], 0, 1).T
         return answer
 
 
@@ -78,7 +78,7 @@ def fsr() -> Predictor:
 
 
 def shift_map() -> Predictor:
-    """Known pixels moved into the hole by the most frequent offsets. Slow: seconds to half a minute a window."""
+    """Known pixels moved into the hole by the most frequent offsets. Slow: up to half a minute a window."""
     return Classical(Limits(256, 1, 512), _shift_map)
 
 
@@ -94,8 +94,9 @@ def biharmonic() -> Predictor:
         raise MissingExtraError("the model 'biharmonic'", "report") from error
 
     def fill(rgb: Floats, hole: Bools) -> Floats:
-        smooth: Floats = inpaint_biharmonic(rgb, hole, channel_axis=-1)
-        return np.clip(smooth, 0, 1)
+        smooth = np.empty(rgb.shape, np.float32)
+        smooth[:] = inpaint_biharmonic(rgb, hole, channel_axis=-1)
+        return smooth
 
     return Classical(Limits(128, 1, 256), fill)
 
@@ -110,7 +111,7 @@ CLASSICAL: dict[str, Callable[[], Predictor]] = {
 
 
 def _bytes(rgb: Floats) -> Bytes:
-    return np.rint(rgb * 255).astype(np.uint8)
+    return np.rint(np.multiply(rgb, np.float32(255), dtype=np.float32)).astype(np.uint8)
 
 
 def _floats(rgb: npt.NDArray[Any]) -> Floats:
@@ -126,7 +127,7 @@ def _fsr(rgb: Floats, hole: Bools) -> Floats:
 
 
 def _shift_map(rgb: Floats, hole: Bools) -> Floats:
-    """In CIELAB, as OpenCV asks. Where no offset fits it leaves what was there: Telea's fill is put there first."""
+    """In CIELAB, as OpenCV asks. Where no offset fits it leaves what was there: here, Telea's fill."""
     start = cv2.inpaint(_bytes(rgb), hole.view(np.uint8), RADIUS, cv2.INPAINT_TELEA)
     lab = _xphoto(cv2.cvtColor(start, cv2.COLOR_RGB2LAB), hole, cv2.xphoto.INPAINT_SHIFTMAP)
     return _floats(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))

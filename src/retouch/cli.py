@@ -11,13 +11,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.types import NonNegativeInt, PositiveInt
+from cyclopts import App, CycloptsError, Parameter, Token
+from cyclopts.validators import Number
 
 import retouch
 from retouch.errors import RetouchError
+
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """A whole number, and no other that would be rounded to one."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
+Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
+
+
+def _shown(default: Any) -> str:
+    """What help says of a default: nothing where it only means "not given"."""
+    return "" if default is None or default is False or default == () else str(default)
+
 
 app = App(
     name="retouch",
@@ -26,7 +44,7 @@ app = App(
     help_format="plaintext",
     version=lambda: f"retouch {retouch.__version__}",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=(), show_default=lambda value: "" if value is False else str(value)),
+    default_parameter=Parameter(negative=(), show_default=_shown),
 )
 
 
@@ -38,11 +56,11 @@ def complete(
     *,
     output: Path | None = None,
     model: str | None = None,
-    seed: NonNegativeInt = 0,
-    dilate: NonNegativeInt = 0,
-    feather: NonNegativeInt = 0,
+    seed: Whole = 0,
+    dilate: Whole = 0,
+    feather: Whole = 0,
     blend: Literal["none", "feather", "poisson"] = "feather",
-    threads: PositiveInt | None = None,
+    threads: Positive | None = None,
     overwrite: bool = False,
 ) -> None:
     """Fill the white parts of a mask in a photograph; all other pixels stay as they are.
@@ -149,7 +167,7 @@ def mask(
     like: Path | None = None,
     size: str | None = None,
     ratio: str | None = None,
-    seed: NonNegativeInt = 0,
+    seed: Whole = 0,
     overwrite: bool = False,
 ) -> None:
     """Draw a random mask; white is what is to be filled.

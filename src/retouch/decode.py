@@ -34,7 +34,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
         source: a path, the bytes of a file, an open binary file, a PIL image, or an array (H, W) or
             (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to 8 bits). An array is
             not copied where its dtype stands; it is never written to.
-        max_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger pictures are refused before they are decoded. (Pillow has a limit of its own,
+            about 179 million, for TIFF and WebP.)
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -147,13 +148,15 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
     # Pillow loses parts of a TIFF's EXIF when it turns the picture, and finds a PNG's behind the pixels.
     kept, orientation = _exif(image, notes) if is_tiff else (None, 1)
-    deep = _deep_channels(image, name)
+    deep = formats.deep_channels(image, name)
     if deep and stream is not None:
         pixels, palette, icc = _decode_deep(image, stream, deep, name), None, image.info.get("icc_profile")
         mode = mode_of(pixels)
     else:
-        if deep or (image.mode == "CMYK" and _tiff_bits(image) == 16):
+        if deep or (image.mode == "CMYK" and formats.tiff_bits(image) == 16):
             notes.append("16 bits a channel are cut to 8")
+        if is_tiff and stream is not None:
+            formats.check_tiff_whole(image, stream)
         with _silent() if is_tiff else nullcontext():
             image.load()
         pixels, mode, palette, icc = _pixels(image, name, notes)
@@ -180,34 +183,15 @@ def _jpeg_tables(image: Image.Image) -> JpegTables | None:
     """The compression of a grey or RGB JPEG that was opened, not made."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode not in ("L", "RGB"):
         return None
-    stored = [image.quantization.get(component[3]) for component in image.layer]
-    tables = [tuple(table) for table in stored if table is not None and len(table) == 64]
-    if len(tables) != len(stored) or not tables:
+    used = [component[3] for component in image.layer]
+    while len(used) > 1 and used[-1] == used[-2]:  # the last table holds for all further components
+        used.pop()
+    if not used or any(len(image.quantization.get(key, ())) != 64 for key in used):
         return None
+    tables = tuple(tuple(image.quantization[key]) for key in used)
     # A subsampling that Pillow cannot write (-1) becomes 4:4:4: larger, but nothing is lost.
     sampling = max(0, JpegImagePlugin.get_sampling(image))
-    return JpegTables(tuple(tables), sampling, bool(image.info.get("progressive")))
-
-
-# ---- 16-bit colour: OpenCV ------------------------------------------------------------------------------
-
-
-def _tiff_bits(image: Image.Image) -> int:
-    return max(image.tag_v2.get(258, (1,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
-
-
-def _deep_channels(image: Image.Image, name: str) -> int:
-    """How many 16-bit channels OpenCV finds where Pillow would cut them to 8 bits; 0: nothing to cut."""
-    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
-        channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(image.tile[0].args), 0)
-        return channels + (channels == 3 and "transparency" in image.info)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tiff_bits(image) == 16:
-        if image.tag_v2.get(284, 1) != 1 and len(image.getbands()) > 1:  # both libraries read these wrongly
-            raise ImageError(f"expected interleaved 16-bit channels, got separate planes in {name}")
-        if image.tag_v2.get(338, (2,))[0] == 1 and image.mode == "RGBA":
-            raise ImageError(f"expected 16-bit colour apart from its alpha, got it multiplied in {name}")
-        return len(image.mode) if image.mode in ("RGB", "RGBA") else 0
-    return 0
+    return JpegTables(tables, sampling, bool(image.info.get("progressive")))
 
 
 def _decode_deep(image: Image.Image, stream: BinaryIO, channels: int, name: str) -> np.ndarray:
@@ -292,7 +276,12 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Ima
         if icc:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             converted = ImageCms.profileToProfile(
-                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                image,
+                profile,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
             if converted is not None:
                 notes.append("CMYK is converted to sRGB through its ICC profile")

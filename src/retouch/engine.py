@@ -27,7 +27,7 @@ Blend = Literal["none", "feather", "poisson"]
 
 BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
 FEATHER = 8  # px: the band when none is given
-TILE = 512  # side of the crops in which the deep interior of a hole is delivered
+TILE = 512  # px: side of the crops in which a hole is dilated, and its deep interior delivered
 
 
 class Predictor(Protocol):
@@ -131,21 +131,25 @@ def _check(photo: Photo, hole: Bools, dilate: int, feather: int, blend: str, bat
 
 
 def _dilated(hole: Bools, radius: int) -> Bools:
-    """The hole grown by an ellipse of this radius in px; the same array for 0."""
-    if radius == 0 or not hole.any():
+    """The hole grown by an ellipse of this radius in px, tile by tile where there is any; the same for 0."""
+    if radius == 0:
         return hole
-    rows, cols = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
-    near = Box(
-        max(0, int(rows[0]) - radius),
-        max(0, int(cols[0]) - radius),
-        min(hole.shape[0], int(rows[-1]) + 1 + radius),
-        min(hole.shape[1], int(cols[-1]) + 1 + radius),
-    )
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = np.zeros_like(hole)
-    crop = np.ascontiguousarray(hole[near.rows, near.cols]).view(np.uint8)
-    grown[near.rows, near.cols] = cv2.dilate(crop, kernel) > 0
+    grown = np.zeros(hole.shape, np.bool_)
+    for tile in _tiles(hole.shape[0], hole.shape[1]):
+        wide = Box(tile.top - radius, tile.left - radius, tile.bottom + radius, tile.right + radius)
+        wide = wide.common(Box(0, 0, *hole.shape))
+        crop = np.ascontiguousarray(hole[wide.rows, wide.cols])
+        if crop.any():
+            inner = tile.within(wide)
+            grown[tile.rows, tile.cols] = cv2.dilate(crop.view(np.uint8), kernel)[inner.rows, inner.cols] > 0
     return grown
+
+
+def _tiles(height: int, width: int) -> Iterator[Box]:
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            yield Box(top, left, min(top + TILE, height), min(left + TILE, width))
 
 
 # Windows: what the predictor is shown, and what becomes of its answer.
@@ -155,8 +159,8 @@ def _dilated(hole: Bools, radius: int) -> Bools:
 class _Crop:
     """What a window shows: (h, w, 3) RGB, 0 where ``hidden``.
 
-    ``known`` holds the pixels that the prediction has to meet. Deep inside a large hole the coarser level,
-    ``below``, is shown too; ``share`` (h, w) is how much of the prediction to take against it.
+    ``known`` holds the pixels that the prediction has to meet. Deep inside a large hole the coarser level is
+    shown too: ``below`` (h, w, 3), with ``share`` (h, w), how much of the prediction to take against it.
     """
 
     rgb: Floats
@@ -176,9 +180,12 @@ def _show(level: Level, window: Window, limits: Limits) -> _Crop:
     hole = np.ascontiguousarray(level.missing(window.source))
     distance = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     interior = hidden & covered & (distance > width)
+    if not interior.any():
+        return _Crop(rgb, ~hidden, hidden)
     rgb[interior] = below[interior]
     # The prediction alone in the band's outer half, then a smooth ramp down to the coarser level.
-    ramp = np.where(covered, np.clip((width - distance) / (width / 2), 0, 1), 1)
+    inwards = cv2.distanceTransform((~interior).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ramp = np.where(covered, np.clip(inwards / (width / 2), 0, 1), 1)
     share = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     return _Crop(rgb, ~hidden, hidden & ~interior, below, share)
 
@@ -230,13 +237,9 @@ def _patches(level: Level) -> Iterator[Patch]:
         yield Patch(rows, cols, fill.rgb(), None if whole else fill.where.astype(np.float32))
     if level.coarser is None:
         return
-    height, width = level.hole.shape
-    for top in range(0, height, TILE):
-        for left in range(0, width, TILE):
-            box = Box(top, left, min(top + TILE, height), min(left + TILE, width))
-            open_ = level.open(box)
-            if open_.any():
-                whole = np.array_equal(open_, level.hole[box.rows, box.cols])
-                yield Patch(
-                    box.rows, box.cols, level.below(box)[0], None if whole else open_.astype(np.float32)
-                )
+    for tile in _tiles(*level.hole.shape):
+        left = level.open(tile)
+        if left.any():
+            whole = np.array_equal(left, level.missing(tile))
+            weight = None if whole else left.astype(np.float32)
+            yield Patch(tile.rows, tile.cols, level.below(tile)[0], weight)

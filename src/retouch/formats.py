@@ -9,10 +9,11 @@ import secrets
 import struct
 import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from retouch.errors import ImageError
 from retouch.exif import tiff_tags
@@ -107,6 +108,45 @@ def png16(
             parts.append(_chunk(b"IDAT", packed))
     parts += [_chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")]
     return b"".join(parts)
+
+
+def check_tiff_whole(image: Image.Image, stream: BinaryIO) -> None:
+    """Finds a cut file before its decompressor does, which would write to the screen on its own.
+
+    Raises:
+        ValueError: the pixels of the compressed file do not end within it.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    length = stream.seek(0, os.SEEK_END)
+    for offsets, counts in ((273, 279), (324, 325)):
+        ends = [
+            start + count for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        ]
+        if tags.get(259, 1) != 1 and max(ends, default=0) > length:
+            raise ValueError(f"expected {max(ends)} bytes, got {length}")
+
+
+def tiff_bits(image: Image.Image) -> int:
+    """The bits of a TIFF's deepest channel; 0 for other pictures."""
+    return max(image.tag_v2.get(258, (1,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+
+
+def deep_channels(image: Image.Image, name: str) -> int:
+    """How many 16-bit channels OpenCV finds where Pillow would cut them to 8 bits; 0: nothing to cut.
+
+    Raises:
+        ImageError: a TIFF that both libraries would read wrongly.
+    """
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
+        channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(image.tile[0].args), 0)
+        return channels + (channels == 3 and "transparency" in image.info)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff_bits(image) == 16:
+        if image.tag_v2.get(284, 1) != 1 and len(image.getbands()) > 1:
+            raise ImageError(f"expected interleaved 16-bit channels, got separate planes in {name}")
+        if image.tag_v2.get(338, (2,))[0] == 1 and image.mode == "RGBA":
+            raise ImageError(f"expected 16-bit colour apart from its alpha, got it multiplied in {name}")
+        return len(image.mode) if image.mode in ("RGB", "RGBA") else 0
+    return 0
 
 
 def decode16(data: bytes, channels: int, name: str) -> np.ndarray:

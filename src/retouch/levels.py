@@ -85,7 +85,7 @@ class Level:
         return rgb
 
     def finished(self, box: Box) -> tuple[Floats, Bools]:
-        """(h, w, 3) RGB, from the coarser level where this one is open; (h, w) is there anything at all."""
+        """(h, w, 3) RGB, from the coarser level where this is open; (h, w) is there anything at all."""
         rgb, left = self.settled(box), self.open(box)
         if self.coarser is None or not left.any():
             return rgb, ~left
@@ -93,7 +93,7 @@ class Level:
         return np.where(left[..., None], below, rgb), ~left | covered
 
     def _fills_in(self, box: Box) -> Iterator[tuple[Fill, Box, Box]]:
-        """The fills that reach into a box, and what they share with it, counted in the box and in the core."""
+        """The fills that reach into a box, and what they share with it: counted in it, and in the core."""
         for index in np.flatnonzero(windows.meet(np.array(box), self.cores)):
             fill = self.fills[index]
             both = box.common(fill.core)
@@ -169,7 +169,7 @@ def _halved(finer: Level, source: Box, area: Box) -> Level:
         strip = Box(top, source.left, min(top + STRIP, source.bottom), source.right)
         within = strip.within(finer.area)
         known = (~finer.hole[within.rows, within.cols])[..., None].astype(np.float32)
-        mean = _summed(finer.base(strip) * known) / np.maximum(_summed(known), np.float32(1))
+        mean: Floats = np.divide(_summed(finer.base(strip) * known), np.maximum(_summed(known), 1))
         start = (top - source.top) // 2
         pixels[start : start + len(mean)] = to_words(mean)
 

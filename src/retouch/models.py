@@ -268,11 +268,14 @@ def _load_run(path: Path) -> Model:
 
 def _from_hub(name: str) -> Path:
     """Fetches a model's files from the hub, or finds them in its cache; returns the path of the weights."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, hf_hub_download, logging
 
     repository = name.removeprefix("hf:")
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what goes wrong is said once, by us
     try:
-        paths = [Path(hf_hub_download(repository, file, library_name="retouch")) for file in HUB_FILES]
+        cached = not _hub_answers(repository)
+        paths = [Path(hf_hub_download(repository, file, local_files_only=cached)) for file in HUB_FILES]
     except errors.HFValidationError as error:
         raise ModelError(f"expected hf:OWNER/NAME, got {name!r}") from error
     except errors.LocalEntryNotFoundError as error:
@@ -291,4 +294,19 @@ def _from_hub(name: str) -> Path:
         ) from error
     except Exception as error:  # a full disk, or what the hub's client passes on from its HTTP library
         raise ModelError(f"{name}: the hub cannot be read: {_first_line(error)}") from error
+    finally:
+        logging.set_verbosity(verbosity)
     return paths[0]
+
+
+def _hub_answers(repository: str) -> bool:
+    """Whether the hub can be reached. Asks once, where a download keeps trying for long."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]))
+    except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.HFValidationError):
+        raise  # an answer, if not a welcome one
+    except Exception:  # of the HTTP library, or offline mode
+        return False
+    return True

@@ -79,8 +79,8 @@ class Box(NamedTuple):
 
     def common(self, other: "Box") -> "Box":
         """The pixels in both; of negative height or width where there are none."""
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        return Box(top, left, min(self.bottom, other.bottom), min(self.right, other.right))
+        ends = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Box(max(self.top, other.top), max(self.left, other.left), *ends)
 
     def within(self, other: "Box") -> "Box":
         """This box, counted from the top left corner of ``other``."""
@@ -113,8 +113,8 @@ class Window:
 def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
     """The windows that complete a hole, in the order in which to predict them: coarse levels first.
 
-    At level 0 every missing pixel lies in exactly one core or, deeper than ``band(limits)`` inside the hole, may
-    be left to the next coarser level; and so on to the coarsest, where every pixel asked for has its core.
+    At level 0 every missing pixel lies in exactly one core or, deeper than ``band(limits)`` inside the hole,
+    may be left to the next coarser level; and so on to the coarsest, where each that is needed has its core.
 
     Args:
         hole: (H, W) bool, True = missing.
@@ -139,11 +139,11 @@ def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
     windows: list[Window] = []
     for level in reversed(range(len(masks))):
         mask, cells = masks[level], _cells(masks[level], whole=False)
-        depth = _depth(mask)
+        depth = _distance(_cells(mask, whole=True))
         if level > 0:  # what fits in the band of the next finer level needs no coarse result
-            cells &= _deepest(cells, depth) >= band(limits) / 2 - CELL
+            cells &= _deepest(cells, depth) >= band(limits) / 2 - 2 * CELL
         if level < len(masks) - 1:  # the deep interior comes from the next coarser level
-            cells &= depth <= band(limits) + 1.5 * CELL
+            cells &= depth <= band(limits) + CELL
         corner = crop.top >> level, crop.left >> level
         windows += _stages(level, list(_cover(cells, mask, corner, level_size(size, level), limits)))
     return tuple(windows)
@@ -159,15 +159,9 @@ def band(limits: Limits) -> int:
 
 
 def shrink(hole: Bools) -> Bools:
-    """Halve a hole: a pixel stays missing only if all (up to) four below it are missing.
+    """Halve a hole, (H, W) bool: a pixel stays missing only if all (up to) four below it are missing.
 
     So no known pixel is ever lost, however far the picture is shrunk.
-
-    Args:
-        hole: (H, W) bool.
-
-    Returns:
-        (ceil(H / 2), ceil(W / 2)) bool.
     """
     height, width = hole.shape
     rows = hole[0::2].copy()
@@ -183,7 +177,7 @@ def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
 
 
 def _cells(mask: Bools, *, whole: bool) -> Bools:
-    """One boolean per 8 x 8 cell (cut off at the ends): is any pixel of it missing, or (``whole``) are all."""
+    """One boolean per 8 x 8 cell (cut off at the ends): is any pixel missing, or (``whole``) are all."""
     height, width = mask.shape
     full = width // CELL * CELL
     words = mask[:, :full] if mask.strides[1] == 1 else np.ascontiguousarray(mask[:, :full])
@@ -198,42 +192,46 @@ def _cells(mask: Bools, *, whole: bool) -> Bools:
     return cells if full == width else np.concatenate([cells, last[:, None]], axis=1)
 
 
-def _depth(mask: Bools) -> npt.NDArray[np.float32]:
-    """Per cell, the distance in px to the nearest cell with a known pixel; none lies beyond the photograph."""
-    cells = _cells(mask, whole=True).view(np.uint8)
-    distance = cv2.distanceTransform(cells, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance.astype(np.float32) * np.float32(CELL)
+def _distance(missing: Bools) -> npt.NDArray[np.float32]:
+    """Distance in px from the middle of each missing cell to the next known one; beyond the ends are none."""
+    distance = cv2.distanceTransform(missing.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance.astype(np.float32) * np.float32(CELL) - np.float32(CELL / 2)
 
 
 def _deepest(cells: Bools, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Per cell, the greatest depth in the connected hole that it belongs to."""
-    count, labels = cv2.connectedComponents(cells.view(np.uint8), connectivity=8)
-    labels = labels.astype(np.intp)
+    count, found = cv2.connectedComponents(cells.view(np.uint8), connectivity=8)
+    labels: npt.NDArray[np.int32] = found.astype(np.int32, copy=False)
     greatest = np.zeros(count, np.float32)
     np.maximum.at(greatest, labels, depth)
     return np.take(greatest, labels)
 
 
 def _too_deep(mask: Bools, size: tuple[int, int], limits: Limits) -> bool:
-    """Whether windows cannot bracket the hole: the picture does not fit into one, and the hole is too thick."""
+    """Whether windows cannot bracket the hole: the picture is too large for one, the hole too thick or far.
+
+    Thick: more than half of what a window brackets to the nearest known pixel or the picture's border.
+    Far: more than a window to the nearest known pixel, so that some window would have nothing to go by.
+    """
     if max(size) <= limits.largest // limits.multiple * limits.multiple:
         return False
-    return bool(_depth(mask).max() > BRACKET / 2 * limits.largest)
+    thick = _distance(np.pad(_cells(mask, whole=True), 1)).max() > BRACKET / 2 * limits.largest
+    return bool(thick or _distance(_cells(mask, whole=True)).max() > limits.largest)
 
 
-def _bounds(cells: Bools) -> Box:
-    """The smallest box that holds all occupied cells, in cells."""
-    rows = np.flatnonzero(cells.any(axis=1))
-    cols = np.flatnonzero(cells[rows[0] : rows[-1] + 1].any(axis=0))
+def _bounds(grid: Bools) -> Box:
+    """The smallest box that holds all that is set; at least one must be."""
+    rows = np.flatnonzero(grid.any(axis=1))
+    cols = np.flatnonzero(grid[rows[0] : rows[-1] + 1].any(axis=0))
     return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
 
 
 def _aligned(cells: Box, size: tuple[int, int], limits: Limits) -> Box:
     """The cells' box in px with a known border, its corner on a pixel of every level that may be needed."""
     step = max(CELL, 1 << (max(size) // limits.native).bit_length())
-    top, left = cells.top * CELL // step * step, cells.left * CELL // step * step
-    bottom, right = (-(-(end * CELL + 1) // step) * step for end in (cells.bottom, cells.right))
-    return Box(top, left, min(bottom, size[0]), min(right, size[1]))
+    top, left = ((start * CELL - 1) // step * step for start in cells[:2])
+    bottom, right = (-(-(end * CELL + 1) // step) * step for end in cells[2:])
+    return Box(top, left, bottom, right).common(Box(0, 0, *size))
 
 
 def _side(extent: int, length: int, limits: Limits) -> int:
@@ -248,7 +246,7 @@ def _side(extent: int, length: int, limits: Limits) -> int:
 
 
 def _place(low: int, high: int, side: int, length: int) -> tuple[int, int]:
-    """Where along an axis a window has ``low`` to ``high`` in its middle, or as near as the picture allows."""
+    """Where a window has ``low`` to ``high`` in its middle, or as near to it as the picture allows."""
     if side >= length:
         return 0, length
     start = min(max((low + high - side) // 2, 0), length - side)
@@ -258,13 +256,10 @@ def _place(low: int, high: int, side: int, length: int) -> tuple[int, int]:
 def _cover(
     cells: Bools, mask: Bools, corner: tuple[int, int], size: tuple[int, int], limits: Limits
 ) -> Iterator[tuple[Box, Box, tuple[int, int]]]:
-    """Cut the occupied cells into cores; gives (source, core, shape) in px of the level.
+    """Cut the cells of a level that are to be completed into cores; gives (source, core, shape).
 
-    Args:
-        cells: one boolean per cell of ``mask``: to be completed.
-        mask: the hole, in a part of the level's picture.
-        corner: where that part begins, top and left.
-        size: height and width of the level's picture.
+    ``mask`` is the hole in the part of the level's picture, of height and width ``size``, that begins at
+    ``corner``, top and left; ``cells`` has one boolean per cell of it.
     """
     if not cells.any():
         return
@@ -279,38 +274,27 @@ def _cover(
 def _cut(
     cells: Bools, mask: Bools, box: Box, size: tuple[int, int], limits: Limits
 ) -> tuple[float, list[Box]]:
-    """The cheapest of: one window for the whole box, or the best of both halves. ``box`` is tight, in cells.
+    """The cheaper of one window for a tight box of cells, and the best for both halves of it.
 
     Returns:
         the pixels to predict, and the cores in px of ``mask``.
     """
-    unit = limits.native * limits.native
-    alone = float("inf")
-    core = Box(*(edge * CELL for edge in box))
-    if max(box.height, box.width) * CELL <= max(limits.largest, limits.native) + 2 * CELL:
-        core = _tight(cells, mask, box)
-        height, width = _side(core.height, size[0], limits), _side(core.width, size[1], limits)
-        if height and width:
-            alone = float(height * width)
-    single = box.height == box.width == 1
-    if alone <= unit or single:
+    unit, alone, core = limits.native**2, float("inf"), box
+    if max(box.height, box.width) * CELL <= limits.largest + 2 * CELL:
+        near = Box(*(edge * CELL for edge in box))
+        core = _bounds(mask[near.rows, near.cols]).shifted(near.top, near.left)
+        area = _side(core.height, size[0], limits) * _side(core.width, size[1], limits)
+        alone = float(area) if area else alone
+    if alone <= unit:
         return alone, [core]
 
-    occupied = cells[box.rows, box.cols]
-    gaps = (_widest_gap(np.any(occupied, axis=1)), _widest_gap(np.any(occupied, axis=0)))
-    if max(gaps)[0] > 0:
-        across = gaps[0] >= gaps[1]
-        at, extra = max(gaps)[1], 0.0
-    else:  # through the hole itself: only where it saves much, since two predictions then have to meet
-        across = box.height >= box.width
-        length = box.height if across else box.width
-        parts = max(2, -(-length * CELL // int(BRACKET * limits.native)))
-        at, extra = max(1, length * (parts // 2) // parts), unit / 2
+    across, at, between = _where(cells[box.rows, box.cols], limits)
     if across:
         halves = (Box(box.top, box.left, box.top + at, box.right), Box(box.top + at, *box[1:]))
     else:
         halves = (Box(*box[:3], box.left + at), Box(box.top, box.left + at, *box[2:]))
-    total, cores = extra, list[Box]()
+    # Through the hole itself only where it saves much, since two predictions then have to meet.
+    total, cores = 0.0 if between else unit / 2, list[Box]()
     for half in halves:
         tight = _bounds(cells[half.rows, half.cols]).shifted(half.top, half.left)
         cost, parts_of_half = _cut(cells, mask, tight, size, limits)
@@ -318,27 +302,33 @@ def _cut(
     return (alone, [core]) if alone <= total else (total, cores)
 
 
-def _tight(cells: Bools, mask: Bools, box: Box) -> Box:
-    """The smallest box in px around the missing pixels of the occupied cells in ``box``."""
-    top, left = box.top * CELL, box.left * CELL
-    missing = mask[top : box.bottom * CELL, left : box.right * CELL]
-    rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
-    return Box(top + int(rows[0]), left + int(cols[0]), top + int(rows[-1]) + 1, left + int(cols[-1]) + 1)
+def _where(occupied: Bools, limits: Limits) -> tuple[bool, int, bool]:
+    """Where to cut a tight box of cells: (whether at a row, its index or the column's, whether it is empty).
 
-
-def _widest_gap(occupied: Bools) -> tuple[int, int]:
-    """Width and start of the widest empty run that reaches into the middle half; (0, 0) without one.
-
-    Gaps near the ends are left to later cuts: so both halves shrink, and the recursion stays shallow.
+    At the widest gap that reaches into the middle half (others are left to later cuts: so both parts shrink,
+    and the recursion stays shallow), if it is wide; else so that full windows fit on both sides, more or
+    less, at an empty line where one is near.
     """
-    edges = np.flatnonzero(np.diff(occupied.astype(np.int8)))
-    starts, ends = edges[0::2] + 1, edges[1::2] + 1  # the first and the last are occupied: runs come in pairs
-    inside = (ends > len(occupied) // 4) & (starts < len(occupied) - len(occupied) // 4)
-    if not inside.any():
-        return 0, 0
-    widths = np.where(inside, ends - starts, 0)
-    widest = int(widths.argmax())
-    return int(widths[widest]), int(starts[widest])
+    most = int(BRACKET * limits.native) // CELL  # cells that a native window brackets
+    lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
+    gaps = [(*max(_gaps(line), default=(0, 0)), row) for row, line in enumerate(lines)]
+    width, at, row = max(gaps)
+    if 2 * width >= most:
+        return bool(row), at, True
+    row = int(len(lines[1]) >= len(lines[0]))
+    parts = max(2, -(-len(lines[row]) // most))
+    at = max(1, len(lines[row]) * (parts // 2) // parts)
+    empty = np.flatnonzero(~lines[row])
+    near = empty[np.argmin(np.abs(empty - at))] if len(empty) else 0
+    return (bool(row), int(near), True) if near and abs(near - at) < most // 2 else (bool(row), at, False)
+
+
+def _gaps(line: Bools) -> list[tuple[int, int]]:
+    """Width and start of each empty run that reaches into the middle half; neither end is empty."""
+    edges = np.flatnonzero(line[1:] != line[:-1]) + 1
+    first, last = len(line) // 4, len(line) - len(line) // 4
+    runs = zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [(end - start, start) for start, end in runs if end > first and start < last]
 
 
 def _stages(level: int, found: list[tuple[Box, Box, tuple[int, int]]]) -> list[Window]:
@@ -349,10 +339,7 @@ def _stages(level: int, found: list[tuple[Box, Box, tuple[int, int]]]) -> list[W
     for i in range(1, len(found)):
         taken = stages[:i][meet(sources[i], cores[:i]) | meet(cores[i], sources[:i])]
         stages[i] = np.setdiff1d(np.arange(len(taken) + 1), taken)[0]
-    windows = [
-        Window(level, int(stage), source, core, shape)
-        for stage, (source, core, shape) in zip(stages, found, strict=True)
-    ]
+    windows = (Window(level, int(stage), *one) for stage, one in zip(stages, found, strict=True))
     return sorted(windows, key=lambda window: (window.stage, window.shape, window.core))
 
 

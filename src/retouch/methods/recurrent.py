@@ -123,9 +123,11 @@ def smooth_fill(image: Tensor, hole: Tensor, levels: int = 6, rounds: int = 4) -
     return filled
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    padding = dilation * (kernel - 1) // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, padding_mode="reflect")
+def _conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, padding: str = "reflect"
+) -> nn.Conv2d:
+    width = dilation * (kernel - 1) // 2
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, width, dilation, padding_mode=padding)
     nn.init.xavier_normal_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
@@ -177,7 +179,8 @@ class DenseMultiscaleFusion(nn.Module):
         super().__init__()
         quarter = channels // 4
         self.reduce = _conv(channels, quarter)
-        self.branches = nn.ModuleList(_conv(quarter, quarter, dilation=d) for d in (1, 2, 4, 8))
+        # zeros beyond the border: reflection would want windows of more than 8 x 4 pixels
+        self.branches = nn.ModuleList(_conv(quarter, quarter, dilation=d, padding="zeros") for d in (1, 2, 4, 8))
         self.sums = nn.ModuleList(_conv(quarter, quarter) for _ in range(3))
         self.fuse = _conv(channels, channels, kernel=1)
 
@@ -304,7 +307,7 @@ class Generator(nn.Module):
         """Completes a batch.
 
         Args:
-            image: (B, 3, H, W) in [0, 1], H and W multiples of 8; what stands in the hole is not read.
+            image: (B, 3, H, W) in [0, 1], H and W multiples of 8 and at least 16; what stands in the hole is not read.
             hole: (B, 1, H, W), 1 = missing.
 
         Returns:

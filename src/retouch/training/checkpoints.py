@@ -6,23 +6,26 @@
         NETWORK.ema.safetensors             their exponential moving average: what is exported
         NETWORK.optimizer.safetensors       the optimiser's tensors, named INDEX.NAME
 
-A checkpoint is written to a hidden folder beside, flushed to the disk and renamed; only then do older ones go.
+A checkpoint is written to a hidden folder beside, flushed to the disk and renamed; only then older ones go.
 """
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from retouch.errors import TrainingError
+from retouch.training.settings import Settings
 
 FORMAT = 1  # of state.json and of the files beside it
 
@@ -40,7 +43,7 @@ def read_checkpoint(
 
     Returns:
         The state (``method``, ``config``, ``settings``, ``step``, ``images``, ``images_before``, ``seconds``,
-        ``versions``, ...), and the tensors by group: ``"NETWORK"``, ``"NETWORK.ema"``, ``"NETWORK.optimizer"``.
+        ``versions``, ...), and the tensors by group: ``NETWORK``, ``NETWORK.ema``, ``NETWORK.optimizer``.
 
     Raises:
         TrainingError: no checkpoint there, or a damaged or foreign one.
@@ -118,7 +121,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def optimizer_numbers(optimizer: Optimizer) -> dict[str, Any]:
-    """What an optimiser's state holds beside tensors, for JSON: parameter groups, and numbers by INDEX.NAME."""
+    """What an optimiser's state holds beside tensors: parameter groups, and numbers by INDEX.NAME."""
     state = optimizer.state_dict()
     numbers = {
         f"{index}.{name}": value
@@ -143,6 +146,43 @@ def load_optimizer(optimizer: Optimizer, numbers: Mapping[str, Any], tensors: Ma
         for g in numbers["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_networks(
+    networks: Mapping[str, nn.Module],
+    averages: Mapping[str, nn.Module],
+    weights: Weights,
+    settings: Settings,
+) -> None:
+    """Fills networks and averages from a checkpoint's groups; with ``init`` from its averages alone."""
+    if settings.init is not None and not any(f"{name}.ema" in weights for name in networks):
+        raise TrainingError(
+            f"{settings.init}: expected weights of {', '.join(networks)}, got {', '.join(weights)}"
+        )
+    for name in networks:
+        average = weights.get(f"{name}.ema")
+        trained = average if settings.init is not None else weights.get(name)
+        if average is None or trained is None:
+            if settings.resume:
+                raise TrainingError(f"{settings.output}: expected weights of {name}, got none")
+            continue  # a network that the other run has not: it starts fresh
+        try:
+            networks[name].load_state_dict(trained)
+            averages[name].load_state_dict(average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            where = settings.init or settings.output
+            raise TrainingError(f"{where}: expected weights that fit {name}, got others: {reason}") from error
+
+
+def versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("retouch", "torch", "lightning", "numpy", "opencv-contrib-python-headless"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def _whole(folder: Path) -> list[Path]:

@@ -2,17 +2,19 @@
 
 The shards have WebDataset's layout (USTAR, one image per key), but are read with ``tarfile``: WebDataset's
 streaming pipeline cannot be continued in the middle bit for bit, nor split over processes without overlap.
-Here an index (file, offset, size) is made once, the order of the photos is a pure function of (seed, epoch), and
-every crop, mirror and hole one of (seed, epoch, position). To go on at sample n is to start at sample n, whatever
-the number of workers or devices.
+Here an index (file, offset, size) is made once, the order of the photos is a pure function of (seed, epoch),
+and every crop, mirror and hole one of (seed, epoch, position). To go on at sample n is to start at sample n,
+whatever the number of workers or devices.
 """
 
 import glob
 import hashlib
+import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,20 +22,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retouch import masks
-from retouch.errors import TrainingError
+from retouch.errors import RetouchError, TrainingError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
+GRACE = 30  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
 TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is shown in the sample grids
+
+Batch = tuple[Tensor, Tensor]  # images and holes
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the bytes of one photo lie: a file of its own (``offset`` 0, ``size`` -1), or a part of a shard."""
+    """Where one photo's bytes lie: a file of its own (``offset`` 0, ``size`` -1), or a part of a shard."""
 
     path: str
     name: str
@@ -163,8 +169,8 @@ def hole(
         kinds: kind of mask -> weight; one is drawn.
         ratio: share of the canvas that the hole takes.
         size: side of the hole, in pixels.
-        canvas: side of the square that it is drawn on; where larger than ``size``, a random part is cut out, and
-            drawn again while the hole takes less than 1 % or more than 90 % of it.
+        canvas: side of the square that it is drawn on; where larger than ``size``, a random part is cut out,
+            and drawn again while the hole takes less than 1 % or more than 90 % of it.
 
     Raises:
         TrainingError: no such part in ``DRAWS`` tries: the ratio is too small or too large.
@@ -191,7 +197,7 @@ def _order(photos: int, seed: int, epoch: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Photos(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Photos(Dataset[Batch]):
     """The samples of a training run by number: sample n is photo ``n % photos`` of epoch ``n // photos``.
 
     A sample is an image (3, size, size) uint8 RGB and a hole (1, size, size) bool, True = missing.
@@ -206,7 +212,7 @@ class Photos(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     seed: int
     stream: int = TRAINING
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, number: int) -> Batch:
         epoch, position = divmod(number, len(self.sources))
         source = self.sources[_order(len(self.sources), self.seed, epoch)[position]]
         rng = np.random.default_rng((self.seed, epoch, position, self.stream))
@@ -214,10 +220,24 @@ class Photos(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         missing = hole(self.kinds, self.ratio, self.size, self.canvas, rng)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
 
+    def __getitems__(self, numbers: list[int]) -> list[Batch] | TrainingError:
+        """A batch at once, for the loader; an error is a value: workers wrap what is raised in a trace."""
+        try:
+            return [self[number] for number in numbers]
+        except RetouchError as error:
+            return error if isinstance(error, TrainingError) else TrainingError(str(error))
+
+
+def _collate(samples: list[Batch] | TrainingError) -> Batch | TrainingError:
+    if isinstance(samples, TrainingError):
+        return samples
+    images, holes = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(holes)
+
 
 @dataclass(frozen=True)
 class Numbers(Sampler[list[int]]):
-    """The sample numbers of this process's part of every global batch, from sample ``start`` on, without end."""
+    """The sample numbers of this process's part of every batch, from sample ``start`` on, without end."""
 
     start: int
     batch: int
@@ -232,12 +252,24 @@ class Numbers(Sampler[list[int]]):
             first += self.batch
 
 
-def _alone(_: int) -> None:
-    # Ctrl-C reaches the whole group of processes: the loop finishes its step and ends the workers itself
+def _worker(_: int) -> None:
+    # A signal to the whole group of processes reaches the workers too, while the loop wants to finish its
+    # step and to end them itself. SIGTERM is only put off: an exiting interpreter sends it, and then waits.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # Forking a process that runs threads is unsafe (Python 3.12 warns of it): workers are forked from a process
+    # that has imported this module and does nothing else, where there is such a thing.
+    if not hasattr(os, "fork"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def batches(
@@ -249,7 +281,7 @@ def batches(
     processes: int = 1,
     workers: int = 0,
     pin: bool = False,
-) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+) -> Generator[Batch, None, None]:
     """Batches without end: (b, 3, size, size) uint8 and (b, 1, size, size) bool, b = ``batch // processes``.
 
     Args:
@@ -260,14 +292,21 @@ def batches(
         processes: how many share a batch.
         workers: subprocesses that decode; 0 decodes in this one. Batches are the same whatever the number.
         pin: to page-locked memory, for a GPU.
+
+    Raises:
+        TrainingError: while iterating: a photo that cannot be read, a hole that cannot be drawn.
     """
-    # forking a process that runs threads is unsafe (and warned of from Python 3.12 on), so workers start clean
-    return DataLoader(
+    loader = DataLoader(
         photos,
         batch_sampler=Numbers(start, batch, rank, processes),
+        collate_fn=_collate,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_alone if workers else None,
-        multiprocessing_context=("forkserver" if hasattr(os, "fork") else "spawn") if workers else None,
+        worker_init_fn=_worker if workers else None,
+        multiprocessing_context=_context() if workers else None,
         prefetch_factor=4 if workers else None,
     )
+    for made in loader:
+        if isinstance(made, TrainingError):
+            raise made
+        yield made[0], made[1]

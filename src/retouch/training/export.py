@@ -57,7 +57,7 @@ def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
         try:
             network.load_state_dict(weights[f"{name}.ema"])
         except (KeyError, RuntimeError) as error:
-            raise TrainingError(f"{run}: expected weights that fit {state['method']}, got {error}") from error
+            raise TrainingError(f"{run}: expected weights that fit {state['method']}, got {str(error).splitlines()[0]}") from error
     return Completion(method).eval().requires_grad_(False), state
 
 
@@ -146,7 +146,7 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
 
 
 def command_line(state: dict[str, Any], run: Path) -> str:
-    """The command that trained a run, from its state; ``--set`` for what differs from the paper's settings."""
+    """The command that trained a run, from its state; ``--set`` for what differs from the method's defaults."""
     kind, _ = METHODS[state["method"]].load()
     defaults = vars(kind())
     words = ["retouch", "train", state["method"], "--output", run.name]
@@ -157,8 +157,13 @@ def command_line(state: dict[str, Any], run: Path) -> str:
         if isinstance(value, bool):
             words.append(f"--{name.replace('_', '-')}")
             continue
+        if name == "ratio":
+            words += ["--ratio", *map(str, value)]
+            continue
         for part in value if isinstance(value, list) else [value]:
-            words += [f"--{name.replace('_', '-')}", Path(part).name if name == "init" else str(part)]
+            if name in ("data", "init"):  # the last two folders: where they lay on that machine says nothing
+                part = "/".join(Path(part).parts[-2:])
+            words += [f"--{name.replace('_', '-')}", str(part)]
     for name, value in state["config"].items():
         if value != defaults.get(name):
             words += ["--set", f"{name}={Path(value).name if name == 'features' else value}"]

@@ -9,26 +9,21 @@ Everything random in step k comes from (seed, k, process), so nothing but k has 
 """
 
 import copy
-import json
 import math
-import platform
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
@@ -36,20 +31,23 @@ from retouch.training import data
 from retouch.training.checkpoints import (
     Weights,
     holds_run,
+    load_networks,
     load_optimizer,
     optimizer_numbers,
     optimizer_tensors,
     read_checkpoint,
+    versions,
     write_checkpoint,
 )
-from retouch.training.progress import progress, save_grid
+from retouch.training.process import restored, signals
+from retouch.training.progress import logs, progress, save_grid
 from retouch.training.settings import Settings, check_same, configure, plain
 
 MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
 
 
 class Method(Protocol):
-    """What the loop trains. A network is used by calling it, always through ``networks``: the loop wraps it."""
+    """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them."""
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]  # each belongs to the network of the same key
@@ -98,7 +96,7 @@ def train(
     *,
     entry: Loadable | None = None,
 ) -> Finished:
-    """Trains a method until a bound or a signal (SIGINT, SIGTERM) stops it; the state is saved in either case.
+    """Trains a method until a bound or a signal (SIGINT, SIGTERM) stops it; saves its state at the end.
 
     Args:
         method: its name in the registry.
@@ -119,7 +117,7 @@ def train(
     if settings.resume:
         check_same(settings.output, state, method, config, settings, identity)
     state |= {"method": method, "config": plain(config), "settings": plain(settings)}
-    state |= {"photos": len(sources), "data_sha256": identity, "versions": _versions()}
+    state |= {"photos": len(sources), "data_sha256": identity, "versions": versions()}
     try:
         fabric = Fabric(
             accelerator=settings.accelerator,
@@ -130,7 +128,10 @@ def train(
         )
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"expected devices that this machine has, got {error}") from error
-    finished: Finished = fabric.launch(_train, partial(build, config), settings, sources, state, weights)
+    run = partial(
+        _train, build=partial(build, config), settings=settings, sources=sources, state=state, weights=weights
+    )
+    finished: Finished = fabric.launch(run)
     return finished
 
 
@@ -143,23 +144,24 @@ def _train(
     weights: Weights,
 ) -> Finished:
     first, run = fabric.is_global_zero, settings.output
-    with _quiet_globals(settings.threads), _signals() as caught:
+    with restored(settings.threads), signals() as caught:
         # 1. The method, its average, and the state to go on with
         torch.manual_seed(settings.seed)
         method = build()
         bare, optimizers = dict(method.networks), dict(method.optimizers)
         averaged = copy.copy(method)
         averaged.networks = {name: copy.deepcopy(network) for name, network in bare.items()}
-        _load(bare, averaged.networks, weights, settings)
-        layout = torch.channels_last if settings.channels_last else torch.preserve_format
+        load_networks(bare, averaged.networks, weights, settings)
         for name, network in bare.items():
-            network.to(memory_format=layout)  # type: ignore[call-overload]
-            averaged.networks[name].to(fabric.device, memory_format=layout).eval().requires_grad_(False)
-            ready = torch.compile(network) if settings.compile else network
+            averaged.networks[name].to(fabric.device).eval().requires_grad_(False)
+            if settings.channels_last:
+                for either in (network, averaged.networks[name]):
+                    either.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            ready = cast(nn.Module, torch.compile(network)) if settings.compile else network
             if name in optimizers:
                 method.networks[name], method.optimizers[name] = fabric.setup(ready, optimizers[name])
             else:
-                method.networks[name] = fabric.setup_module(ready)  # type: ignore[arg-type]
+                method.networks[name] = fabric.setup_module(ready)
         if settings.resume:
             for name, optimizer in optimizers.items():
                 load_optimizer(optimizer, state["optimizers"][name], weights.get(f"{name}.optimizer", {}))
@@ -182,41 +184,39 @@ def _train(
             settings.mask_size or settings.size, settings.seed,
         )  # fmt: skip
         shown = data.Photos(**{**vars(photos), "stream": data.SAMPLES})
-        batches = iter(
-            data.batches(
-                photos,
-                start=state["images"],
-                batch=settings.batch,
-                rank=fabric.global_rank,
-                processes=fabric.world_size,
-                workers=settings.workers,
-                pin=fabric.device.type == "cuda",
-            )
-        )
 
         def samples() -> None:
-            image, hole = _floats(
-                *map(torch.stack, zip(*(shown[n] for n in range(8)), strict=True)), fabric.device
-            )
+            image, hole = map(torch.stack, zip(*(shown[number] for number in range(8)), strict=True))
+            image, hole = _floats(image, hole, fabric.device)
             with torch.no_grad(), fabric.autocast():
                 generator = torch.Generator(fabric.device).manual_seed(settings.seed)
                 completed = averaged.complete(image * (1 - hole), hole, generator=generator)
             save_grid(run / "samples" / f"{state['step']:08d}.png", image, hole, completed)
 
         # 3. The steps
-        writer = None
-        if first:
-            if not settings.resume:
-                save()  # from here on the folder always holds a whole checkpoint
-            _truncate(run / "stats.jsonl", state["step"])
-            writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
+        if first and not settings.resume:
+            save()  # from here on the folder always holds a whole checkpoint
         fabric.barrier()
-        before, begun, saved, since = state["seconds"], time.monotonic(), time.monotonic(), time.monotonic()
-        stop = 0
-        with progress(settings, state, quiet=not first) as show:
+        before, stop = state["seconds"], 0
+        begun = saved = since = time.monotonic()
+        logged = state["images"]
+        feed = data.batches(
+            photos,
+            start=state["images"],
+            batch=settings.batch,
+            rank=fabric.global_rank,
+            processes=fabric.world_size,
+            workers=settings.workers,
+            pin=fabric.device.type == "cuda",
+        )
+        with (
+            closing(feed) as batches,
+            logs(run, state, quiet=not first) as log,
+            progress(settings, state, quiet=not first) as show,
+        ):
             while settings.steps is None or state["step"] < settings.steps:
                 k = state["step"]
-                image, hole = _floats(*next(batches), fabric.device, layout)
+                image, hole = _floats(*next(batches), fabric.device, settings.channels_last)
                 torch.manual_seed(_step_seed(settings.seed, k, fabric.global_rank))
                 values = method.step(image, hole, k, backward=fabric.backward)
                 state["seconds"] = before + time.monotonic() - begun
@@ -224,7 +224,8 @@ def _train(
                 values, stop = _agree(fabric, values, SIGNAL if caught else MINUTES if late else 0)
                 wrong = [name for name, value in values.items() if not math.isfinite(value)]
                 if wrong:
-                    raise TrainingError(f"step {k}: expected a finite {wrong[0]}, got {values[wrong[0]]}")
+                    message = f"step {k}: expected a finite {wrong[0]}, got {values[wrong[0]]}"
+                    raise TrainingError(message) if first else SystemExit(0)  # one process says it for all
                 _average(bare, averaged.networks, min(settings.ema, (1 + k) / (10 + k)))
 
                 state["step"], state["images"] = k + 1, state["images"] + settings.batch
@@ -232,9 +233,9 @@ def _train(
                 state["count"] += 1
                 show(values)
                 if state["step"] % settings.log_every == 0:
-                    if writer is not None:
-                        _log(run, writer, state, settings.batch * state["count"] / (time.monotonic() - since))
-                    state["sums"], state["count"], since = {}, 0, time.monotonic()
+                    log((state["images"] - logged) / (time.monotonic() - since))
+                    state["sums"], state["count"] = {}, 0
+                    logged, since = state["images"], time.monotonic()
                 if first and settings.sample_every and state["step"] % settings.sample_every == 0:
                     samples()
                 if first and time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
@@ -244,12 +245,10 @@ def _train(
                     break
 
         # 4. The end: everything is on the disk before any process leaves
-        del batches  # ends the workers
-        if writer is not None:
+        if first:
             save()
             if settings.sample_every:
                 samples()
-            writer.close()
         fabric.barrier()
         why: Literal["steps", "minutes", "signal"]
         why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
@@ -273,40 +272,13 @@ def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
     return state, weights
 
 
-def _load(
-    networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module], weights: Weights, settings: Settings
-) -> None:
-    """Fills networks and averages from a checkpoint's groups; from another run's averages alone with ``init``."""
-    if settings.init is not None and not any(f"{name}.ema" in weights for name in networks):
-        raise TrainingError(
-            f"{settings.init}: expected weights of {', '.join(networks)}, got {', '.join(weights)}"
-        )
-    for name in networks:
-        average = weights.get(f"{name}.ema")
-        trained = average if settings.init is not None else weights.get(name)
-        if average is None or trained is None:
-            if settings.resume:
-                raise TrainingError(f"{settings.output}: expected weights of {name}, got none")
-            continue  # a network that the other run has not: it starts fresh
-        try:
-            networks[name].load_state_dict(trained)
-            averages[name].load_state_dict(average)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            where = settings.init or settings.output
-            raise TrainingError(f"{where}: expected weights that fit {name}, got others: {reason}") from error
-
-
 def _floats(
-    image: Tensor, hole: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format
+    image: Tensor, hole: Tensor, device: torch.device, channels_last: bool = False
 ) -> tuple[Tensor, Tensor]:
     """(B, 3, S, S) uint8 and (B, 1, S, S) bool -> float32 on the device, the image in [0, 1]."""
     image, hole = image.to(device, non_blocking=True), hole.to(device, non_blocking=True)
-    return image.float().div_(255).contiguous(memory_format=_dense(layout)), hole.float()
-
-
-def _dense(layout: torch.memory_format) -> torch.memory_format:
-    return torch.contiguous_format if layout is torch.preserve_format else layout
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return image.float().div_(255).contiguous(memory_format=layout), hole.float()
 
 
 def _step_seed(seed: int, k: int, rank: int) -> int:
@@ -318,7 +290,7 @@ def _agree(fabric: Fabric, values: dict[str, float], stop: int) -> tuple[dict[st
     if fabric.world_size == 1:
         return values, stop
     sent = torch.tensor([*values.values(), stop == MINUTES, stop == SIGNAL], device=fabric.device)
-    *means, late, caught = fabric.all_reduce(sent, reduce_op="mean").tolist()
+    *means, late, caught = cast(Tensor, fabric.all_reduce(sent, reduce_op="mean")).tolist()
     return dict(zip(values, means, strict=True)), SIGNAL if caught else MINUTES if late else 0
 
 
@@ -331,77 +303,3 @@ def _average(networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module
         torch._foreach_lerp_([kept.data for kept, _ in pairs], [new.data for _, new in pairs], 1 - decay)
         for kept, new in zip(average.buffers(), network.buffers(), strict=True):
             kept.copy_(new)
-
-
-def _log(run: Path, writer: SummaryWriter, state: Mapping[str, Any], rate: float) -> None:
-    means = {name: total / state["count"] for name, total in state["sums"].items()}
-    record = (
-        {name: state[name] for name in ("step", "images", "seconds")} | {"images_per_second": rate} | means
-    )
-    with open(run / "stats.jsonl", "a") as file:
-        file.write(json.dumps(record) + "\n")
-    for name, value in record.items():
-        writer.add_scalar(name, value, state["step"])
-
-
-def _truncate(stats: Path, step: int) -> None:
-    """Drops the lines of steps after ``step``, which will be done again, and a line that was cut off."""
-    kept = []
-    for line in stats.read_text().splitlines() if stats.exists() else ():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    draft = stats.with_name(f".{stats.name}")
-    draft.write_text("".join(kept))
-    draft.replace(stats)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as it did before."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may set handlers
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def take(number: int, _: object) -> None:
-        caught.append(number)
-        restore()
-
-    for number in numbers:
-        signal.signal(number, take)
-    try:
-        yield caught
-    finally:
-        restore()
-
-
-@contextmanager
-def _quiet_globals(threads: int | None) -> Iterator[None]:
-    """Leaves PyTorch's thread count and random state as they were found."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("retouch", "torch", "lightning", "numpy", "opencv-contrib-python-headless"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

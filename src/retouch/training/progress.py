@@ -1,8 +1,9 @@
-"""What a person sees of a training run: a progress bar, or lines where there is no terminal, and sample grids."""
+"""What a person sees of a training run: a progress bar (lines without a terminal), logs, sample grids."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
 from retouch.training.settings import Settings
@@ -105,3 +107,54 @@ def _uint8(row: Tensor) -> np.ndarray:
     """(B, 3, S, S) in [0, 1] -> (B, S, S, 3) uint8."""
     array: np.ndarray = row.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return array
+
+
+@contextmanager
+def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Gives a function that appends the run's means to ``stats.jsonl`` and to TensorBoard's files.
+
+    Args:
+        run: its folder.
+        state: counters ``step``, ``images``, ``seconds``, and ``sums`` of values over ``count`` steps, read
+            at every call. What the logs hold of later steps is dropped first: they will be done again.
+        quiet: writes nothing.
+
+    The function takes the images per second since the last line. Raises TrainingError where the disk refuses.
+    """
+    if quiet:
+        yield lambda rate: None
+        return
+    try:
+        _truncate(run / "stats.jsonl", state["step"])
+        writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
+    except OSError as error:
+        raise TrainingError(f"{run}: expected to write logs, got {error}") from error
+
+    def log(rate: float) -> None:
+        means = {name: total / state["count"] for name, total in state["sums"].items()}
+        record = {name: state[name] for name in ("step", "images", "seconds")}
+        record |= {"images_per_second": rate} | means
+        try:
+            with open(run / "stats.jsonl", "a") as file:
+                file.write(json.dumps(record) + "\n")
+            for name, value in record.items():
+                writer.add_scalar(name, value, state["step"])
+        except OSError as error:
+            raise TrainingError(f"{run}: expected to write logs, got {error}") from error
+
+    with closing(writer):
+        yield log
+
+
+def _truncate(stats: Path, step: int) -> None:
+    """Drops the lines of steps after ``step``, which will be done again, and a line that was cut off."""
+    kept = []
+    for line in stats.read_text().splitlines() if stats.exists() else ():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    draft = stats.with_name(f".{stats.name}")
+    draft.write_text("".join(kept))
+    draft.replace(stats)

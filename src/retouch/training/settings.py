@@ -12,7 +12,7 @@ from retouch.errors import TrainingError
 
 # a resumed run must agree on these: they decide what it learns from
 FIXED = ("data", "size", "zoom", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Settings:
         seed: of the initial weights, the order of the photos, the crops, the holes and every step.
         workers: subprocesses that decode photos; 0 decodes in the training process.
         ema: decay per step of the averaged weights, warmed up as min(ema, (1 + k) / (10 + k)).
-        precision: Fabric's, such as ``32-true`` or ``bf16-mixed``.
+        precision: Fabric's ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         compile: compile the networks (``torch.compile``).
         channels_last: keep networks and images in memory with the channels last.
         accelerator: Fabric's: ``auto``, ``cpu``, ``cuda``, ``mps``.

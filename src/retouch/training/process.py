@@ -1,0 +1,47 @@
+"""What training changes in its process, and puts back: signals, threads, random state."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as it did before."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may set handlers
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def take(number: int, _: object) -> None:
+        caught.append(number)
+        restore()
+
+    for number in numbers:
+        signal.signal(number, take)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+@contextmanager
+def restored(threads: int | None) -> Iterator[None]:
+    """Leaves PyTorch's thread count and random state as they were found."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,514 @@
+"""The command: what it writes and says, and every bad input as one line, status 2, nothing written."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import tiny_network, write_model
+from PIL import Image
+
+import retouch
+from retouch import cli
+from retouch.classical import CLASSICAL
+from retouch.errors import RetouchError
+from retouch.masks import KINDS
+
+COMMANDS = ("complete", "models", "methods", "mask", "train", "export", "--install-completion")
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
+    """Runs the command in this process, in a folder of its own: arguments -> (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        status = cli.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def spawn(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own."""
+    command = [sys.executable, "-m", "retouch.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- complete ---------------------------------------------------------------------------------------------
+
+
+def test_completes_beside_the_photo(say: Say, photo_path: Path, mask_path: Path, hole: np.ndarray) -> None:
+    status, out, err = say("complete", photo_path, mask_path, "--model", "telea")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r".*photo-completed\.png: 8\.3% of the photo filled by telea in [\d.]+ s\n", out)
+    photo, completed = pixels(photo_path), pixels(photo_path.parent / "photo-completed.png")
+    assert np.array_equal(photo[~hole], completed[~hole])
+    assert not np.array_equal(photo[hole], completed[hole])
+
+
+def test_all_options_in_any_order(say: Say, photo_path: Path, mask_path: Path, tiny_model: Path) -> None:
+    options = [
+        "--seed",
+        "3",
+        "--dilate=2",
+        "--feather",
+        "4",
+        "--blend",
+        "poisson",
+        "--threads",
+        "1",
+        "--overwrite",
+    ]
+    status, out, _ = say(
+        "complete", "--model", tiny_model, photo_path, *options, "--output", "o.tif", mask_path
+    )
+    assert status == 0
+    assert out.startswith("o.tif: ")
+    assert (
+        say("complete", photo_path, mask_path, "--model", tiny_model, *options, "--output", "p.tif")[0] == 0
+    )
+    assert Path("o.tif").read_bytes() == Path("p.tif").read_bytes()
+
+
+def test_overwrites_when_asked(say: Say, photo_path: Path, mask_path: Path) -> None:
+    Path("o.png").write_bytes(b"old")
+    assert (
+        say("complete", photo_path, mask_path, "--model", "telea", "--output", "o.png", "--overwrite")[0] == 0
+    )
+    assert pixels("o.png").shape == (50, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_without_a_hole_it_copies(say: Say, photo_path: Path, suffix: str) -> None:
+    photo = photo_path.with_suffix(f".{suffix}")
+    Image.fromarray(pixels(photo_path)).save(photo)
+    Image.new("L", (60, 50)).save("empty.png")
+    status, out, err = say("complete", photo, "empty.png", "--output", f"copy.{suffix}", "--model", "telea")
+    assert (status, out, err) == (0, f"copy.{suffix}: a copy of the photo, as the mask has no hole\n", "")
+    assert Path(f"copy.{suffix}").read_bytes() == photo.read_bytes()
+
+
+def test_without_a_hole_in_another_format(say: Say, photo_path: Path) -> None:
+    Image.new("L", (60, 50)).save("empty.png")
+    assert say("complete", photo_path, "empty.png", "--output", "copy.bmp", "--model", "telea")[0] == 0
+    assert np.array_equal(pixels("copy.bmp"), pixels(photo_path))
+    assert Path("copy.bmp").read_bytes()[:2] == b"BM"
+
+
+def test_says_what_was_converted(say: Say, mask_path: Path) -> None:
+    Image.new("CMYK", (60, 50), (10, 20, 30, 40)).save("cmyk.jpg")
+    status, out, _ = say("complete", "cmyk.jpg", mask_path, "--model", "telea")
+    assert status == 0
+    assert re.search(r"^note: .*CMYK", out, re.MULTILINE)
+
+
+def test_odd_names(say: Say, photo_path: Path, mask_path: Path) -> None:
+    folder = Path("a b")
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9 \x1b[31m\n.png")  # not UTF-8, a colour, a line break
+    photo = folder / name
+    photo.write_bytes(photo_path.read_bytes())
+    status, out, _ = say("complete", photo, mask_path, "--model", "telea")
+    assert (status, out.count("\n"), "\x1b" in out) == (0, 1, False)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_image_named_like_an_option(say: Say, photo_path: Path, mask_path: Path) -> None:
+    photo_path.rename("-photo.png")
+    status, _, _ = say("complete", "--model", "telea", "--", "-photo.png", mask_path)
+    assert status == 0
+    assert Path("-photo-completed.png").exists()
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+
+def bomb(path: Path) -> None:
+    """A PNG that says it has 60000 x 50000 pixels."""
+    header = (60_000).to_bytes(4, "big") + (50_000).to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1_000_000))), (b"IEND", b""))
+    written = [
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
+
+
+def make_bad_files(folder: Path, photo: Path, weights: bytes) -> None:
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("not an image")
+    (folder / "truncated.png").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    bomb(folder / "bomb.png")
+    Image.new("L", (59, 50), 255).save(folder / "small-mask.png")
+    Image.new("L", (60, 50), 255).save(folder / "full-mask.png")
+    Image.fromarray(pixels(photo)).convert("RGBA").save(folder / "alpha.png")
+    (folder / "exists.png").write_bytes(b"precious")
+    (folder / "folder.png").mkdir()
+    write_model(folder, "tampered", weights).write_bytes(weights[:-1] + b"!")
+    write_model(folder, "truncated", weights).write_bytes(weights[:100])
+    write_model(folder, "foreign", tiny_network(names=("x", "y", "z")))
+    (folder / "lonely.onnx").write_bytes(weights)
+
+
+BAD = [  # (arguments, what the line says); PHOTO and MASK are good ones
+    ("complete missing.png MASK", r"missing\.png"),
+    ("complete PHOTO missing.png", r"missing\.png"),
+    ("complete empty.png MASK", "empty file.*empty.png"),
+    ("complete PHOTO empty.png", "empty file.*empty.png"),
+    ("complete text.png MASK", "text.png"),
+    ("complete truncated.png MASK", "truncated.png"),
+    ("complete PHOTO truncated.png", "truncated.png"),
+    ("complete folder.png MASK", "folder.png"),
+    ("complete bomb.png MASK", "60000 x 50000"),
+    ("complete PHOTO bomb.png", "60000 x 50000"),
+    ("complete PHOTO small-mask.png", r"60 x 50.*59 x 50"),
+    ("complete PHOTO full-mask.png", "covers all"),
+    ("complete PHOTO MASK --dilate 99", "covers all"),
+    ("complete PHOTO MASK --output exists.png", r"exists\.png"),
+    ("complete PHOTO MASK --output no/such/folder.png", "folder"),
+    ("complete PHOTO MASK --output folder.png", r"folder\.png"),
+    ("complete PHOTO MASK --output folder.png --overwrite", r"folder\.png"),
+    ("complete PHOTO MASK --output /dev/null/x.png", "/dev/null"),
+    ("complete PHOTO MASK --output photo.gif", r"\.png.*\.gif"),
+    ("complete PHOTO MASK --output photo", r"\.png"),
+    ("complete alpha.png MASK --output alpha.jpg", "alpha"),
+    ("complete PHOTO MASK --model telae", "did you mean telea"),
+    ("complete PHOTO MASK --model nothing-like-it", "retouch models"),
+    ("complete PHOTO MASK --model tampered.onnx", "tampered.onnx: expected SHA-256"),
+    ("complete PHOTO MASK --model truncated.onnx", "truncated.onnx: expected SHA-256"),
+    ("complete PHOTO MASK --model foreign.onnx", "foreign.onnx: expected inputs"),
+    ("complete PHOTO MASK --model lonely.onnx", "lonely.onnx: expected its card lonely.json"),
+    ("complete PHOTO MASK --model gone.onnx", "gone.onnx"),
+    ("complete PHOTO MASK --model text.png", "text.png"),
+    ("complete PHOTO MASK --model folder.png", "folder.png"),
+    ("complete PHOTO MASK --model hf:not/a/name", "hf:OWNER/NAME"),
+    ("complete PHOTO MASK --modle telea", "--modle.*--model"),
+    ("complete PHOTO MASK --seed x", "--seed.*x"),
+    ("complete PHOTO MASK --seed -1", "--seed"),
+    ("complete PHOTO MASK --seed", "--seed"),
+    ("complete PHOTO MASK --dilate -1", "--dilate"),
+    ("complete PHOTO MASK --feather 1.5", "--feather"),
+    ("complete PHOTO MASK --blend soft", "feather.*poisson"),
+    ("complete PHOTO MASK --threads 0", "--threads"),
+    ("complete PHOTO MASK --overwrite=maybe", "--overwrite"),
+    ("complete PHOTO MASK third.png", "third.png"),
+    ("complete PHOTO", "MASK"),
+    ("complete", "IMAGE"),
+    ("compleet PHOTO MASK", "compleet.*complete"),
+    ("--nonsense", "--nonsense"),
+    ("models --jsn", "--jsn.*--json"),
+    ("models telea", "telea"),
+    ("methods extra", "extra"),
+    ("mask strks --size 64x64 out.png", "strks.*strokes"),
+    ("mask strokes out.png", "--like.*--size"),
+    ("mask strokes out.png --like PHOTO --size 64x64", "--like.*--size"),
+    ("mask strokes --size 64 out.png", "640x480.*64"),
+    ("mask strokes --size 0x64 out.png", "0x64"),
+    ("mask strokes --size 99999x99999 out.png", "100,000,000"),
+    ("mask strokes --like missing.png out.png", "missing.png"),
+    ("mask strokes --size 64x64 --ratio 0.2-0.1 out.png", "0.2-0.1"),
+    ("mask strokes --size 64x64 --ratio lots out.png", "lots"),
+    ("mask strokes --size 64x64 --seed -3 out.png", "--seed"),
+    ("mask strokes --size 64x64 exists.png", r"exists\.png"),
+    ("mask strokes --size 64x64 out.gif", r"\.gif"),
+    ("mask strokes --size 64x64 out.jpg", "lossless"),
+    ("mask strokes --size 64x64", "OUTPUT"),
+    ("train", "METHOD"),
+    ("train recurrent --output run", "--data"),
+    ("train recurrent --data . --output run --batch 0", "batch"),
+    ("train recurrent --data . --output run --no-such 3", "--no-such"),
+    ("train recurrent --data . --output run --set channels", "KEY=VALUE"),
+    ("train recurrent --data . --output run --config missing.toml", "missing.toml"),
+    ("train recurrent --data . --output run --config text.png", "TOML"),
+    ("export", "RUN"),
+    ("export folder.png", "--name"),
+    ("--install-completion --shell tcsh", "tcsh.*bash"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD, ids=[arguments for arguments, _ in BAD])
+def test_bad_input(
+    arguments: str,
+    says: str,
+    say: Say,
+    photo_path: Path,
+    mask_path: Path,
+    tiny_weights: bytes,
+    tmp_path: Path,
+) -> None:
+    make_bad_files(tmp_path, photo_path, tiny_weights)
+    before = contents(tmp_path)
+    words = [{"PHOTO": "photo.png", "MASK": "mask.png"}.get(word, word) for word in arguments.split()]
+    if words[0] == "complete" and "--model" not in words:
+        words += ["--model", "telea"]
+    status, out, err = say(*words)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"retouch: [^\n]+\n", err)
+    assert re.search(says, err)
+    assert "Traceback" not in err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("arguments", ["complete missing.png MASK", "complete PHOTO MASK --sed 3", "no-such"])
+def test_bad_input_in_a_process(arguments: str, photo_path: Path, mask_path: Path) -> None:
+    before = contents(photo_path.parent)
+    words = [{"PHOTO": "photo.png", "MASK": "mask.png"}.get(word, word) for word in arguments.split()]
+    done = spawn(*words, cwd=photo_path.parent)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("retouch: ")
+    assert contents(photo_path.parent) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_unwritable_folder(say: Say, photo_path: Path, mask_path: Path) -> None:
+    Path("locked").mkdir(mode=0o500)
+    status, _, err = say("complete", photo_path, mask_path, "--model", "telea", "--output", "locked/o.png")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "locked" in err
+
+
+def test_full_disk(say: Say, photo_path: Path, mask_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = contents(photo_path.parent)
+    status, out, err = say("complete", photo_path, mask_path, "--model", "telea")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "No space left" in err
+    assert contents(photo_path.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (RetouchError("two\nlines and \x1b[31m colour"), 2, "retouch: two lines and \\x1b[31m colour\n"),
+        (PermissionError(13, "Permission denied", "x.png"), 2, "retouch: x.png: Permission denied\n"),
+        (OSError("something else"), 2, "retouch: something else\n"),
+        (KeyboardInterrupt(), 130, "retouch: interrupted\n"),
+    ],
+)
+def test_errors_of_the_work(
+    error: BaseException, status: int, says: str, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(retouch, "methods", fail)
+    assert say("methods") == (status, "", says)
+
+
+def test_a_bug_keeps_its_traceback(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retouch, "methods", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        say("methods")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import numpy as np
+from retouch import cli, classical
+from retouch.windows import Limits
+
+class Slow:
+    limits = Limits(256, 1, 1024)
+    def __call__(self, image, hole, *, seed):
+        os.kill(os.getpid(), signal.SIGINT)
+        return image
+
+classical.CLASSICAL["slow"] = Slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c(photo_path: Path, mask_path: Path) -> None:
+    before = contents(photo_path.parent)
+    command = [sys.executable, "-c", INTERRUPTED, "complete", "photo.png", "mask.png", "--model", "slow"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=photo_path.parent, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "retouch: interrupted\n")
+    assert contents(photo_path.parent) == before
+
+
+def test_reader_that_leaves() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "retouch.cli", "methods", "--json"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=120)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+# ---- models, methods, mask --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes the tiny model the only one that is shipped."""
+    monkeypatch.setattr("retouch.cards.weights_folder", lambda: tiny_model.parent)
+    return tiny_model
+
+
+def test_models(say: Say, shipped: Path) -> None:
+    status, out, err = say("models")
+    assert (status, err) == (0, "")
+    (line,) = (line for line in out.splitlines() if "tiny" in line)
+    assert re.search(r"tests +\d\.\d MB +strokes 10-20%: psnr 26\.25, ssim 0\.9 \(set\)", line)
+    for name, make in CLASSICAL.items():
+        (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
+        assert str(make.__doc__).splitlines()[0] in line  # a pipe has no width: nothing is cut or wrapped
+
+
+def test_models_as_json(say: Say, shipped: Path) -> None:
+    status, out, _ = say("models", "--json")
+    listed = json.loads(out)
+    (model,) = listed["models"]
+    assert status == 0
+    assert model["bytes"] == shipped.stat().st_size
+    assert model["quality"][1]["model"] == "telea"
+    assert model["notes"] == "“Notes”: [bold]none[/bold]"
+    assert model["default"] is False
+    assert [entry["name"] for entry in listed["classical"]] == list(CLASSICAL)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["models"], ["models", "--json"], ["methods", "--json"], ["--version"]]
+)
+def test_lists_in_a_process_with_a_poor_terminal(arguments: list[str]) -> None:
+    done = spawn(*arguments, env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "20"})
+    assert (done.returncode, done.stderr) == (0, "")
+    if "--json" in arguments:
+        json.loads(done.stdout)
+
+
+def test_methods(say: Say) -> None:
+    status, out, err = say("methods")
+    assert (status, err) == (0, "")
+    entries = {entry["name"]: entry for entry in json.loads(say("methods", "--json")[1])}
+    assert set(entries) == set(retouch.methods())
+    for name, entry in entries.items():
+        assert name in out
+        assert entry["citation"] in out
+        assert set(entry["limits"]) == {"native", "multiple", "largest"}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_mask_like_a_photo(kind: str, say: Say, photo_path: Path) -> None:
+    status, out, _ = say("mask", kind, "--like", photo_path, "--ratio", "0.1-0.2", "--seed", 0, "out.png")
+    drawn = pixels("out.png")
+    assert status == 0
+    assert drawn.shape == (50, 60)
+    assert set(np.unique(drawn)) == {0, 255}
+    assert 0.1 <= (drawn == 255).mean() <= 0.2
+    assert out == f"out.png: {kind}, 60 x 50 px, {(drawn == 255).mean():.1%} of them to fill\n"
+    assert say("complete", photo_path, "out.png", "--model", "telea")[0] == 0
+
+
+def test_mask_of_a_size(say: Say) -> None:
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        assert say("mask", "strokes", name, "--size", "64x48", "--seed", seed)[0] == 0
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert pixels("a.png").shape == (48, 64)
+    assert a == b != c
+
+
+def test_mask_like_a_turned_photo(say: Say, photo_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter for display
+    Image.fromarray(pixels(photo_path)).save("turned.jpg", exif=exif)
+    assert say("mask", "center", "out.png", "--like", "turned.jpg")[0] == 0
+    assert pixels("out.png").shape == (60, 50)
+
+
+# ---- help, version, completion ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(command: str, say: Say) -> None:
+    status, out, err = say(*command.split(), "--help")
+    assert (status, err) == (0, "")
+    assert f"Example: retouch {command}" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert len(out.splitlines()) <= (60 if command == "train" else 24)
+
+
+def test_help_without_arguments(say: Say) -> None:
+    status, out, _ = say()
+    assert status == 0
+    assert all(command in out for command in COMMANDS)
+
+
+def test_help_names_all_kinds_of_masks(say: Say) -> None:
+    assert f"One of {', '.join(KINDS)}." in say("mask", "--help")[1]
+
+
+def test_version(say: Say) -> None:
+    assert say("--version") == (0, f"retouch {retouch.__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("ZSH", "ZSH_CUSTOM", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, out, err = say("--install-completion", "--shell", shell)
+    assert (status, err) == (0, "")
+    path = Path(out.partition(": ")[0])
+    assert path.is_relative_to(tmp_path)
+    assert "retouch" in path.read_text()
+
+
+def test_shell_completion_of_an_unknown_shell(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyclopts.completion import detect
+
+    def unknown() -> str:
+        raise detect.ShellDetectionError("unknown")
+
+    monkeypatch.setattr(detect, "detect_shell", unknown)
+    assert say("--install-completion") == (
+        2,
+        "",
+        "retouch: expected a known shell, found none: say which with --shell\n",
+    )
+
+
+# ---- without PyTorch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train recurrent --data . --output run",
+        "export run --name x",
+        "complete photo.png mask.png --model run",
+    ],
+)
+def test_without_the_extra(arguments: str, photo_path: Path, mask_path: Path) -> None:
+    (photo_path.parent / "run/checkpoint").mkdir(parents=True)
+    script = (
+        "import sys; sys.modules['torch'] = None; from retouch.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=photo_path.parent, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"retouch: .* needs the extra 'train': pip install 'retouch\[train\]'\n", done.stderr)

@@ -1,0 +1,279 @@
+"""The training data: indices, crops, holes, and an order that does not depend on workers or processes."""
+
+import io
+import itertools
+import multiprocessing
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retouch.errors import TrainingError
+from retouch.training import data
+
+KINDS = {"strokes": 0.5, "boxes": 0.5}
+
+
+def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    done, encoded = cv2.imencode(suffix, pixels[..., ::-1])
+    assert done
+    return encoded.tobytes()
+
+
+def picture(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of seven photos: three files, one of them in a folder below, and a shard of four."""
+    kept = tmp_path / "photos"
+    (kept / "below").mkdir(parents=True)
+    (kept / "a.png").write_bytes(encode(picture(0)))
+    (kept / "b.WEBP").write_bytes(encode(picture(1), ".webp"))
+    (kept / "below" / "c.jpg").write_bytes(encode(picture(2, 30, 40), ".jpg"))
+    (kept / "notes.txt").write_text("not a photo")
+    members = {f"{n:06d}.png": encode(picture(n)) for n in range(3, 7)}
+    shard(kept / "d.tar", {**members, "000003.json": b"{}"})
+    return kept
+
+
+def photos(folder: Path, **changes: object) -> data.Photos:
+    known = {"size": 16, "zoom": 1.5, "kinds": KINDS, "ratio": (0.1, 0.4), "canvas": 16, "seed": 0}
+    return data.Photos(data.index((str(folder),)), **{**known, **changes})  # type: ignore[arg-type]
+
+
+def take(kept: data.Photos, count: int, **options: int) -> list[data.Batch]:
+    with closing(data.batches(kept, **{"start": 0, "batch": 4, **options})) as feed:
+        return list(itertools.islice(feed, count))
+
+
+def same(one: list[data.Batch], other: list[data.Batch]) -> bool:
+    pairs = zip(itertools.chain(*one), itertools.chain(*other), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# index and decode
+
+
+def test_index_lists_files_and_shards_by_name(folder: Path) -> None:
+    found = [(Path(source.path).name, source.name) for source in data.index((str(folder),))]
+    files = [("a.png", ""), ("b.WEBP", ""), ("c.jpg", "")]
+    assert sorted(found) == [*files, *(("d.tar", f"{n:06d}.png") for n in range(3, 7))]
+
+
+def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:
+    for source in data.index((str(folder),)):
+        pixels = data.decode(source)
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+        if source.name:
+            np.testing.assert_array_equal(pixels, picture(int(Path(source.name).stem)))
+
+
+@pytest.mark.parametrize("pattern", ["", "/d.tar", "/*.tar", "/a.png", "/**/*.jpg"])
+def test_times_repeats_each_photo(folder: Path, pattern: str) -> None:
+    once = data.index((f"{folder}{pattern}",))
+    assert sorted(data.index((f"{folder}{pattern}=3",)), key=repr) == sorted(once * 3, key=repr)
+
+
+def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> None:
+    odd = folder.rename(tmp_path / "size=16")
+    assert len(data.index((str(odd),))) == 7
+    assert len(data.index((f"{odd}=2",))) == 14
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        ((), "at least one folder"),
+        (("{}/nowhere",), "no such file"),
+        (("{}/*.gif",), "no such file"),
+        (("{}/notes.txt",), "got none"),
+        (("{}=0",), "N >= 1"),
+        (("{}=-1",), "N >= 1"),
+        (("{}=two",), "N >= 1"),
+        (("{}/broken.tar",), "broken.tar: expected a tar shard"),
+    ],
+)
+def test_index_names_what_is_wrong(folder: Path, specs: tuple[str, ...], words: str) -> None:
+    (folder / "broken.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(TrainingError) as caught:
+        data.index(tuple(spec.format(folder) for spec in specs))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_cut_off_shard_is_refused(folder: Path) -> None:
+    whole = (folder / "d.tar").read_bytes()
+    (folder / "d.tar").write_bytes(whole[: data.index((f"{folder}/d.tar",))[-1].offset + 10])
+    with pytest.raises(TrainingError, match=r"d\.tar"):
+        for source in data.index((f"{folder}/d.tar",)):
+            data.decode(source)
+
+
+def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    files = {
+        "grey.png": grey,
+        "alpha.png": np.dstack([grey, grey, grey, 255 - grey]),
+        "deep.png": grey.astype(np.uint16) * 257,
+    }
+    for name, pixels in files.items():
+        assert cv2.imwrite(str(tmp_path / name), pixels)
+        decoded = data.decode(data.index((str(tmp_path / name),))[0])
+        np.testing.assert_array_equal(decoded, np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_photo_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
+    shard(tmp_path / "bad.tar", {"000007.jpg": b"\xff\xd8 cut off", "000008.png": encode(picture(0))})
+    with pytest.raises(TrainingError) as caught:
+        take(photos(tmp_path), 2, workers=workers, batch=2)
+    assert "bad.tar: 000007.jpg" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(TrainingError, match=r"empty\.png: expected a photo"):
+        data.decode(data.index((str(tmp_path),))[0])
+
+
+def test_fingerprint_follows_names_and_not_places(folder: Path, tmp_path: Path) -> None:
+    before = data.fingerprint(data.index((str(folder),)))
+    moved = folder.rename(tmp_path / "moved")
+    assert data.fingerprint(data.index((str(moved),))) == before
+    (moved / "a.png").rename(moved / "z.png")
+    assert data.fingerprint(data.index((str(moved),))) != before
+
+
+# crops and holes
+
+
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    size=st.integers(8, 32),
+    zoom=st.floats(1, 5),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_crop_has_its_size_and_the_photos_range(
+    height: int, width: int, size: int, zoom: float, seed: int
+) -> None:
+    photo = np.full((height, width, 3), (10, 120, 250), np.uint8)
+    square = data.crop(photo, size, zoom, np.random.default_rng(seed))
+    assert square.dtype == np.uint8 and square.flags.c_contiguous
+    np.testing.assert_array_equal(square, np.full((size, size, 3), (10, 120, 250), np.uint8))
+
+
+def test_crop_at_zoom_one_is_a_part_of_the_photo_mirrored_or_not() -> None:
+    photo = np.arange(20 * 30 * 3, dtype=np.uint32).astype(np.uint8).reshape(20, 30, 3)
+    photo[..., 0], photo[..., 1] = np.arange(30), np.arange(20)[:, None]
+    seen = set()
+    for seed in range(200):
+        square = data.crop(photo, 16, 1.0, np.random.default_rng(seed))
+        mirrored = bool(square[0, 0, 0] > square[0, 1, 0])
+        plain = square[:, ::-1] if mirrored else square
+        left, top = plain[0, 0, :2]
+        np.testing.assert_array_equal(plain, photo[top : top + 16, left : left + 16])
+        seen.add((mirrored, int(left), int(top)))
+    assert {mirrored for mirrored, _, _ in seen} == {False, True}
+    assert {left for _, left, _ in seen} == set(range(15)) and {top for _, _, top in seen} == set(range(5))
+
+
+def test_crop_reaches_the_zoom_and_no_further() -> None:
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[..., 0] = np.arange(100)
+    spans = [int(np.ptp(data.crop(photo, 16, 3.0, np.random.default_rng(n))[..., 0])) for n in range(300)]
+    assert 14 <= min(spans) <= 16 and 40 <= max(spans) <= 48
+
+
+@pytest.mark.parametrize("canvas", [32, 64])
+def test_hole_has_its_size_and_share(canvas: int) -> None:
+    for seed in range(40):
+        drawn = data.hole(KINDS, (0.1, 0.3), 32, canvas, np.random.default_rng(seed))
+        assert drawn.shape == (32, 32) and drawn.dtype == bool
+        least, most = (0.1, 0.3) if canvas == 32 else data.SHARES
+        assert least <= drawn.mean() <= most
+
+
+def test_hole_kinds_follow_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[str] = []
+
+    def draw(kind: str, height: int, width: int, **_: object) -> np.ndarray:
+        kinds.append(kind)
+        return np.eye(height, width, dtype=bool)
+
+    monkeypatch.setattr(data.masks, "draw", draw)
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        data.hole({"strokes": 3, "boxes": 1}, (0.1, 0.3), 16, 16, rng)
+    assert abs(kinds.count("strokes") / 2000 - 0.75) < 0.04
+
+
+def test_hole_that_cannot_be_had_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="in 200 draws"):
+        data.hole(KINDS, (0.001, 0.002), 16, 32, np.random.default_rng(0))
+
+
+# order and batches
+
+
+@given(count=st.integers(1, 50), seed=st.integers(0, 2**32), epoch=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_an_epoch_shows_every_photo_once(count: int, seed: int, epoch: int) -> None:
+    assert sorted(data._order(count, seed, epoch)) == list(range(count))
+
+
+def test_epochs_seeds_and_streams_differ(folder: Path) -> None:
+    first, again = photos(folder), photos(folder)
+    assert same([first[3]], [again[3]])
+    assert not np.array_equal(data._order(50, 0, 0), data._order(50, 0, 1))
+    for other in (first[3 + 7], photos(folder, seed=1)[3], photos(folder, stream=data.SAMPLES)[3]):
+        assert not same([first[3]], [other])
+
+
+def test_samples_have_the_stated_types(folder: Path) -> None:
+    image, hole = photos(folder)[0]
+    assert image.shape == (3, 16, 16) and image.dtype == torch.uint8 and image.is_contiguous()
+    assert hole.shape == (1, 16, 16) and hole.dtype == torch.bool and 0.1 <= hole.float().mean() <= 0.4
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_are_the_same_whatever_the_workers(folder: Path, workers: int) -> None:
+    kept = photos(folder)
+    assert same(take(kept, 5), take(kept, 5, workers=workers))
+    assert not multiprocessing.active_children()  # the workers have ended
+
+
+def test_batches_go_on_at_any_sample(folder: Path) -> None:
+    kept = photos(folder)
+    assert same(take(kept, 6)[4:], take(kept, 2, start=16))
+
+
+def test_processes_share_a_batch_without_overlap_or_loss(folder: Path) -> None:
+    kept = photos(folder)
+    whole = take(kept, 5)
+    parts = [take(kept, 5, rank=rank, processes=2) for rank in range(2)]
+    joined = [tuple(torch.cat(pair) for pair in zip(a, b, strict=True)) for a, b in zip(*parts, strict=True)]
+    assert same(whole, joined)  # type: ignore[arg-type]
+
+
+def test_numbers_cover_every_sample_once() -> None:
+    shares = [itertools.islice(data.Numbers(40, 12, rank, 3), 5) for rank in range(3)]
+    seen = [number for share in shares for numbers in share for number in numbers]
+    assert sorted(seen) == list(range(40, 100))

@@ -1,0 +1,114 @@
+"""From a checkpoint to a model: ONNX and card, the same completion as PyTorch; bad runs are one clear line."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from retouch.cards import parse_card  # noqa: E402
+from retouch.errors import ModelError, TrainingError  # noqa: E402
+from retouch.methods import METHODS  # noqa: E402
+from retouch.models import load  # noqa: E402
+from retouch.training import export  # noqa: E402
+from retouch.training.checkpoints import write_checkpoint  # noqa: E402
+from retouch.training.settings import Settings, plain  # noqa: E402
+from retouch.windows import Limits  # noqa: E402
+
+SMALL = {
+    "recurrent": {
+        "width": 8, "residual_blocks": 1, "fusion_blocks": 1, "perceptual": 0.0, "low_pass_perceptual": 0.0,
+        "style": 0.0, "smooth_start": True,
+    }
+}  # fmt: skip
+
+
+def make_run(folder, name, **changes):
+    """A run with a checkpoint as the loop writes it, of random weights."""
+    kind, build = METHODS[name].load()
+    config = kind(**SMALL[name])
+    torch.manual_seed(0)
+    method = build(config, training=False)
+    groups = {}
+    for key, network in method.networks.items():
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        groups[key] = groups[f"{key}.ema"] = network.state_dict()
+    settings = plain(Settings(data=("photos",), output=folder))
+    state = {
+        "method": name, "config": dataclasses.asdict(config), "settings": settings, "step": 3, "images": 48,
+        "images_before": 10,
+    }  # fmt: skip
+    write_checkpoint(folder, state | changes, groups)
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(METHODS))
+def exported(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    run = make_run(folder / "run", request.param)
+    return run, export.export(run, "tiny", folder / "models", good_for="tests", notes="random weights")
+
+
+def test_card_says_what_the_run_was(exported):
+    run, path = exported
+    card = parse_card(path.with_suffix(".json").read_bytes(), "tiny.json")
+    assert card.name == "tiny" and card.good_for == "tests" and card.notes == "random weights"
+    assert card.images_seen == 58
+    assert card.mask_kinds == ("strokes", "boxes")
+    assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card.limits == METHODS[card.method].limits
+    assert card.command.startswith(f"retouch train {card.method} --output {run.name} --data photos")
+    assert "--set width=8" in card.command
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.json", "tiny.onnx"]
+
+
+@pytest.mark.parametrize("size", [(256, 256), (64, 104), (384, 16)])
+def test_onnx_and_pytorch_give_the_same_completion(exported, size):
+    run, path = exported
+    rng = np.random.default_rng(0)
+    image = rng.random((1, 3, *size), np.float32)
+    hole = (rng.random((1, 1, *size)) < 0.3).astype(np.float32)
+    image *= 1 - hole
+    expected = export.predictor(run)(image, hole, seed=0)
+    got = load(path).predictor(image, hole, seed=0)
+    assert got.shape == expected.shape == image.shape
+    np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
+
+
+def test_existing_files_are_not_replaced(exported):
+    run, path = exported
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="tiny"):
+        export.export(run, "tiny", path.parent)
+    assert path.read_bytes() == before
+
+
+def test_export_refuses_a_network_that_onnx_gets_wrong(monkeypatch):
+    class Noise(torch.nn.Module):
+        def forward(self, image, hole):
+            return image + hole
+
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)  # nothing is close enough
+    with pytest.raises(ModelError, match="apart"):
+        export.to_onnx(Noise(), Limits(native=32, multiple=8, largest=64))
+
+
+def test_bad_runs_are_one_clear_line(tmp_path):
+    with pytest.raises(TrainingError, match="training run"):
+        export.predictor(tmp_path)
+    unknown = make_run(tmp_path / "unknown", "recurrent", method="deepfill")
+    with pytest.raises(TrainingError, match="deepfill"):
+        export.predictor(unknown)
+    other = make_run(tmp_path / "other", "recurrent")
+    state = next((other / "checkpoint").iterdir()) / "state.json"
+    document = json.loads(state.read_text())
+    document["config"]["width"] = 16
+    state.write_text(json.dumps(document))
+    with pytest.raises(TrainingError, match="weights that fit"):
+        export.predictor(other)
+    with pytest.raises(ModelError, match="without folders"):
+        export.export(other, "../tiny", tmp_path)

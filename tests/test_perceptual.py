@@ -1,0 +1,95 @@
+"""Feature networks: layouts, losses by hand, and LPIPS against the published figure where the weights are at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import save_file  # noqa: E402
+
+from retouch.errors import ModelError  # noqa: E402
+from retouch.methods import perceptual  # noqa: E402
+
+WEIGHTS = Path(os.environ.get("RETOUCH_TEST_WEIGHTS", Path(__file__).parents[2] / "shared" / "weights"))
+
+
+def vgg_file(path, widths=(4, 4, 6, 6, 6), last="5_2", distilled=False):
+    tensors, inputs = {}, 3
+    generator = torch.Generator().manual_seed(0)
+    for tap, number in perceptual.VGG19.items():
+        outputs = widths[int(tap[0]) - 1]
+        name = "conv" + tap.replace("_", "") if distilled else f"features.{number}"
+        tensors[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) / 4
+        tensors[f"{name}.bias"] = torch.zeros(outputs)
+        if distilled and tap in perceptual.PERCEPTUAL_TAPS:
+            tensors[f"{name}_aux.weight"] = torch.randn(2 * outputs, outputs, 1, 1, generator=generator)
+            tensors[f"{name}_aux.bias"] = torch.zeros(2 * outputs)
+        inputs = outputs
+        if tap == last:
+            break
+    if distilled:
+        tensors["conv0.weight"], tensors["conv0.bias"] = torch.eye(3)[:, :, None, None].contiguous(), torch.zeros(3)
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_vgg_gives_every_tap_that_the_file_holds(tmp_path, distilled):
+    network = perceptual.load_vgg(vgg_file(tmp_path / "vgg.safetensors", distilled=distilled))
+    outputs = network(torch.rand(2, 3, 32, 32))
+    assert list(outputs) == list(perceptual.VGG19)[: list(perceptual.VGG19).index("5_2") + 1]
+    sides = [outputs[tap].shape[-1] for tap in perceptual.PERCEPTUAL_TAPS]
+    assert sides == [32, 16, 8, 4, 2]
+    assert outputs["5_1"].shape[1] == (12 if distilled else 6)
+    assert all(float(value.min()) >= 0 for value in outputs.values())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_plain_vgg_is_the_stack_of_layers_that_it_names(tmp_path):
+    path = vgg_file(tmp_path / "vgg.safetensors", last="2_1")
+    tensors = perceptual.load_tensors(path)
+    layers = []
+    for number in (0, 2, 5):
+        weight = tensors[f"features.{number}.weight"]
+        conv = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+        conv.weight.data, conv.bias.data = weight, tensors[f"features.{number}.bias"]
+        layers += [conv, torch.nn.ReLU()] + ([torch.nn.MaxPool2d(2)] if number == 2 else [])
+    image = torch.rand(1, 3, 16, 16)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    expected = torch.nn.Sequential(*layers)((image - mean) / std)
+    torch.testing.assert_close(perceptual.load_vgg(path)(image)["2_1"], expected)
+
+
+def test_losses_by_hand():
+    real = {"1_1": torch.zeros(1, 2, 2, 2), "2_2": torch.zeros(1, 1, 1, 2)}
+    fake = {"1_1": torch.full((1, 2, 2, 2), 0.5), "2_2": torch.tensor([[[[1.0, 2.0]]]])}
+    assert float(perceptual.perceptual_loss(real, fake)) == pytest.approx(0.5)
+    assert float(perceptual.gram(fake["2_2"])) == pytest.approx((1 + 4) / 2)
+    assert float(perceptual.style_loss(real, fake)) == pytest.approx(2.5)
+    assert float(perceptual.style_loss(fake, fake)) == 0
+
+
+def test_bad_files_are_one_clear_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no feature network"):
+        perceptual.load_vgg(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not tensors")
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        perceptual.load_vgg(tmp_path / "text.safetensors")
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="expected a VGG-19"):
+        perceptual.load_vgg(tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="expected SqueezeNet"):
+        perceptual.LPIPS(tmp_path / "other.safetensors", tmp_path / "other.safetensors")
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the feature networks are not at hand")
+def test_lpips_gives_the_published_figure():
+    distance = perceptual.LPIPS(
+        WEIGHTS / "squeezenet1_1_features.safetensors", WEIGHTS / "lpips_squeeze_heads.safetensors"
+    )
+    torch.manual_seed(42)
+    a, b = (torch.rand(10, 3, 100, 100) for _ in range(2))
+    assert float(distance(a, b).mean()) == pytest.approx(0.1005, abs=1e-4)
+    assert float(distance(a, a).abs().max()) == 0

@@ -1,0 +1,261 @@
+"""The recurrent method against its paper: architecture, filters, attention, losses, one training step."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+from retouch.errors import TrainingError  # noqa: E402
+from retouch.methods import recurrent as paper  # noqa: E402
+from retouch.methods.nn import hinge_discriminator, hinge_generator  # noqa: E402
+
+SMALL = paper.Config(width=8, residual_blocks=1, fusion_blocks=1)
+NO_FEATURES = dataclasses.replace(SMALL, perceptual=0.0, low_pass_perceptual=0.0, style=0.0)
+
+
+def batch(size=(64, 64), count=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(count, 3, *size, generator=generator)
+    hole = torch.zeros(count, 1, *size)
+    hole[:, :, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
+    return image, hole
+
+
+@pytest.mark.parametrize(("width", "count"), [(16, 2_053_999), (48, 18_449_439)])
+def test_parameter_count_is_the_authors(width, count):
+    with torch.device("meta"):
+        generator = paper.Generator(paper.Config(width=width))
+    assert sum(parameter.numel() for parameter in generator.parameters()) == count
+
+
+def test_layer_shapes_are_table_b6():
+    with torch.device("meta"):
+        generator = paper.Generator(paper.Config())
+    shapes = [tuple(layer.input.weight.shape) for layer in (*generator.encoder, *generator.decoder)]
+    assert shapes == [
+        (16, 4, 5, 5), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (64, 64, 3, 3),
+        (64, 64, 3, 3), (64, 64, 3, 3), (32, 64, 3, 3), (32, 64, 3, 3), (16, 32, 3, 3), (16, 33, 3, 3),
+        (8, 16, 3, 3), (3, 8, 3, 3),
+    ]  # fmt: skip
+    strides = [layer.input.stride[0] for layer in generator.encoder]
+    assert strides == [1, 2, 1, 2, 1, 1]
+
+
+def test_discriminator_shapes_are_tables_b3_and_b4():
+    discriminator = paper.Discriminator()
+    assert [layer.out_channels for layer in discriminator.patch] == [48, 96, 192, 192, 192, 384]
+    assert [layer.out_channels for layer in discriminator.edge] == [24, 48, 96, 192, 192]
+    score, features = discriminator(*batch((128, 192)))
+    assert score.shape == (2, 1, 2, 3)
+    assert [tuple(feature.shape) for feature in features] == [(2, 48, 64, 96), (2, 96, 32, 48)]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 64), (72, 40), (64, 64)])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_completion_has_the_size_of_its_window(size, smooth):
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, smooth_start=smooth), training=False)
+    image = torch.rand(1, 3, *size)
+    hole = torch.zeros(1, 1, *size)
+    hole[..., : size[0] // 2, : size[1] // 2] = 1
+    result = method.complete(image, hole)
+    assert result.shape == image.shape
+    assert 0 <= float(result.min()) <= float(result.max()) <= 1
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_what_stands_in_the_hole_is_not_read(smooth):
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, smooth_start=smooth), training=False)
+    image, hole = batch()
+    other = image * (1 - hole) + hole * torch.rand(image.shape)
+    torch.testing.assert_close(method.complete(image, hole), method.complete(other, hole), rtol=0, atol=0)
+
+
+def test_gradients_reach_every_parameter():
+    torch.manual_seed(0)
+    image, hole = batch()
+    generator = paper.Generator(SMALL)
+    coarse, refined = generator(image, hole)
+    ((coarse - image).abs().mean() + (refined - image).abs().mean()).backward()
+    for name, parameter in generator.named_parameters():
+        # a bias before instance norm cannot change anything: all others must have a gradient
+        assert parameter.grad is not None, name
+        if name.endswith("weight"):
+            assert float(parameter.grad.abs().max()) > 0, name
+
+
+def test_second_pass_depends_on_the_buffers_of_the_first():
+    torch.manual_seed(0)
+    image, hole = batch()
+    generator = paper.Generator(SMALL).eval()
+    with torch.no_grad():
+        filled = image * (1 - hole) + generator(image, hole)[0] * hole
+        _, buffers = generator._wrap(image * (1 - hole) + hole, hole, generator.coarse, [None] * 14)
+        assert len(buffers) == 14
+        with_buffers, _ = generator._wrap(filled, hole, generator.coarse, buffers)
+        without, _ = generator._wrap(filled, hole, generator.coarse, [None] * 14)
+    assert float((with_buffers - without).abs().max()) > 1e-3
+
+
+def test_first_pass_is_a_zero_buffer():
+    torch.manual_seed(0)
+    layer = paper.RecurrentConv(4, 8, stride=2)
+    torch.nn.init.normal_(layer.buffer.bias)
+    x = torch.rand(2, 4, 16, 16)
+    torch.testing.assert_close(layer(x, None), layer(x, torch.zeros(2, 8, 8, 8)))
+
+
+def test_completion_does_not_depend_on_the_batch_or_an_earlier_call():
+    method = paper.Recurrent(NO_FEATURES, training=False)
+    image, hole = batch(count=3)
+    together = method.complete(image, hole)
+    for i in range(3):
+        torch.testing.assert_close(method.complete(image[i : i + 1], hole[i : i + 1])[0], together[i])
+
+
+def test_filters_against_scipy():
+    image = torch.rand(1, 3, 17, 23)
+    for channel in range(3):
+        plane = image[0, channel].numpy().astype(np.float64)
+        h = ndimage.sobel(plane, axis=0, mode="constant")
+        v = ndimage.sobel(plane, axis=1, mode="constant")
+        np.testing.assert_allclose(paper.sobel_edges(image)[0, channel], h**2 + v**2, atol=1e-5)
+        mean = ndimage.uniform_filter(plane, 5)[2:-2, 2:-2]
+        np.testing.assert_allclose(paper.low_pass(image)[0, channel], mean, atol=1e-6)
+        kernel = -np.ones((3, 3))
+        kernel[1, 1] = 9
+        sharp = ndimage.correlate(plane, kernel)[1:-1, 1:-1]
+        np.testing.assert_allclose(paper.high_pass(image)[0, channel], sharp, atol=1e-5)
+
+
+def test_attention_copies_a_texture_that_repeats():
+    """In a picture of period 8 the features of the hole are those of another period: attention finds them."""
+    generator = torch.Generator().manual_seed(0)
+    tile = torch.rand(1, 6, 8, 8, generator=generator) - 0.5
+    texture = tile.repeat(1, 1, 4, 4)
+    hole = torch.zeros(1, 1, 32, 32)
+    hole[..., 12:20, 12:20] = 1
+    rebuilt = paper.contextual_attention(texture, hole, softmax_scale=50.0)
+    inside = slice(12, 20)
+    error = (rebuilt - texture)[..., inside, inside].abs().mean()
+    assert float(error) < 0.05 * float(texture.abs().mean())
+
+
+def test_attention_never_copies_from_the_hole():
+    features = torch.rand(2, 4, 16, 16)
+    hole = torch.zeros(2, 1, 16, 16)
+    hole[..., 4:8, 4:8] = 1
+    marked = features + 1000 * hole
+    rebuilt = paper.contextual_attention(marked, hole)
+    assert float(rebuilt.max()) < 100
+
+
+def test_attention_treats_samples_apart():
+    features = torch.rand(3, 4, 16, 16)
+    hole = (torch.rand(3, 1, 16, 16) < 0.2).float()
+    together = paper.contextual_attention(features, hole)
+    for i in range(3):
+        alone = paper.contextual_attention(features[i : i + 1], hole[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
+
+
+def test_fused_scores_add_the_diagonal_neighbours():
+    rows, columns = 3, 4
+    scores = torch.rand(1, rows * columns, rows * columns)
+    plain = scores[0].numpy()
+
+    def along(matrix):
+        padded = np.pad(matrix, 1)
+        return padded[:-2, :-2] + matrix + padded[2:, 2:]
+
+    order = np.arange(rows * columns).reshape(rows, columns).T.ravel()  # row-major -> column-major
+    first = along(plain)
+    second = along(first[np.ix_(order, order)])
+    back = np.argsort(order)
+    np.testing.assert_allclose(paper._fuse(scores, rows, columns)[0], second[np.ix_(back, back)], atol=1e-5)
+
+
+def test_smooth_fill_keeps_known_pixels_and_continues_a_ramp():
+    ramp = torch.linspace(0, 1, 64).view(1, 1, 1, 64).expand(1, 3, 64, 64).contiguous()
+    hole = torch.zeros(1, 1, 64, 64)
+    hole[..., 24:40, 24:40] = 1
+    filled = paper.smooth_fill(ramp + 5 * hole, hole)
+    torch.testing.assert_close(filled * (1 - hole), ramp * (1 - hole))
+    assert float(((filled - ramp) * hole).abs().max()) < 0.05
+
+
+def test_smooth_start_begins_at_the_interpolation():
+    image, hole = batch()
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, smooth_start=True), training=False)
+    torch.testing.assert_close(method.complete(image, hole), paper.smooth_fill(image, hole).clamp(0, 1))
+
+
+def test_hinge_losses_by_hand():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
+    assert float(hinge_discriminator(real, fake)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
+    assert float(hinge_generator(fake)) == pytest.approx((2 - 0 - 1) / 3)
+
+
+def test_reconstruction_losses_by_hand():
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, hole_l1=1.0), training=False)
+    image, hole = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    hole[..., 4:8, 4:8] = 1
+    coarse, refined = torch.full_like(image, 0.2), torch.full_like(image, 0.1)
+    losses = method.generator_losses(image, hole, coarse, refined)
+    assert float(losses["l1"]) == pytest.approx(0.1)
+    assert float(losses["low_pass"]) == pytest.approx(0.2)  # a mean of a constant
+    assert float(losses["high_pass"]) == pytest.approx(0.1 * 16 / 14**2)  # the filter sums to 1; 16 pixels of 14 x 14
+    assert float(losses["hole_l1"]) == pytest.approx(0.1 + 0.5 * 0.2)
+    edges = F.l1_loss(paper.sobel_edges(refined), paper.sobel_edges(image))
+    assert float(losses["edge_l1"]) == pytest.approx(float(edges))
+
+
+def test_learning_rate_follows_the_paper_or_a_cosine():
+    method = paper.Recurrent(NO_FEATURES, training=False)
+    assert [method.learning_rate(k) for k in (0, 99_999, 100_000)] == [1.0, 1.0, 0.75]
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, warmup=10, total_steps=1000), training=False)
+    rates = [method.learning_rate(k) for k in (0, 9, 500, 1000, 2000)]
+    assert rates == pytest.approx([0.1, 1.0, 0.51, 0.02, 0.02], abs=2e-3)
+
+
+def test_perceptual_losses_without_a_feature_network_say_so():
+    with pytest.raises(TrainingError, match="features=FILE"):
+        paper.Recurrent(SMALL)
+
+
+def test_steps_change_both_networks_and_log_finite_values():
+    torch.manual_seed(0)
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, clip=1.0))
+    before = {
+        (name, key): value.clone()
+        for name, network in method.networks.items()
+        for key, value in network.named_parameters()
+    }
+    for k in range(2):
+        logs = method.step(*batch(seed=k), k, backward=lambda loss: loss.backward())
+    assert {"l1", "low_pass", "high_pass", "edge_l1", "adversarial", "feature_matching", "discriminator"} <= logs.keys()
+    assert all(np.isfinite(value) for value in logs.values())
+    for name, network in method.networks.items():
+        for key, value in network.named_parameters():
+            if value.ndim > 1:  # a bias before instance norm cannot change anything
+                assert not torch.equal(before[name, key], value), (name, key)
+        assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_it_can_learn_at_all():
+    """Sixty steps on four fixed pictures take the error of the hole to less than half."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(
+        NO_FEATURES, adversarial=0.0, feature_matching=0.0, hole_l1=5.0, edge_l1=0.0, learning_rate=2e-3
+    )
+    method = paper.Recurrent(config)
+    rows = torch.linspace(0, 1, 32).view(1, 1, 32, 1)
+    image = (rows * torch.rand(4, 3, 1, 1) + 0.2 * torch.rand(4, 3, 1, 1)).expand(4, 3, 32, 32).contiguous()
+    hole = torch.zeros(4, 1, 32, 32)
+    hole[..., 8:24, 8:24] = 1
+    errors = [method.step(image, hole, k, backward=lambda loss: loss.backward())["hole_l1"] for k in range(60)]
+    assert errors[-1] < 0.5 * errors[0]
