@@ -38,7 +38,7 @@ from retouch.models import DEFAULT, Model, OnnxPredictor, load
 SIDE = 150  # px, of each hole of the large photos
 
 
-def start(model: Model, folder: Path) -> Iterator[Row]:
+def start(model: Model, folder: Path, repeats: int) -> Iterator[Row]:
     """(a) Whole processes, from the command line to the prompt."""
     photo, mask, output = folder / "photo.png", folder / "mask.png", folder / "completed.png"
     Image.fromarray(measure.photograph(512, 512)).save(photo)
@@ -53,7 +53,7 @@ def start(model: Model, folder: Path) -> Iterator[Row]:
     }
     if importlib.util.find_spec("torch") is None:
         del works["torch"]
-    seconds = measure.medians(works, warmups=1, repeats=5)
+    seconds = measure.medians(works, warmups=1, repeats=repeats)
     torch = seconds.get("torch")
     peer = f"import torch {torch:.2f} s" if torch else "no torch here"
     for name, target in (("complete", "<= 0.5"), ("import retouch", ""), ("python", "")):
@@ -76,7 +76,7 @@ def transcode(data: bytes) -> None:
         opened.save(io.BytesIO(), "JPEG", quality="keep")
 
 
-def photo(model: Model, folder: Path) -> Iterator[Row]:
+def photo(model: Model, folder: Path, repeats: int) -> Iterator[Row]:
     """(b) Time of a large photo, the model loaded; memory in a process of its own."""
     source, mask, output = folder / "large.jpg", folder / "large-mask.png", folder / "large-completed.jpg"
     Image.fromarray(measure.photograph(3000, 4000)).save(source, quality=90)
@@ -86,7 +86,7 @@ def photo(model: Model, folder: Path) -> Iterator[Row]:
         "Pillow": partial(transcode, source.read_bytes()),
         "passes": partial(passes, model.predictor, 3),
     }
-    seconds = measure.medians(works, warmups=1, repeats=5)
+    seconds = measure.medians(works, warmups=1, repeats=repeats)
     peer = seconds["Pillow"] + seconds["passes"]
     note = f"Pillow {seconds['Pillow']:.2f} s, three passes {seconds['passes']:.2f} s"
     ours = f"{seconds['ours']:.2f} s"
@@ -106,7 +106,7 @@ def photo(model: Model, folder: Path) -> Iterator[Row]:
     )
 
 
-def runtime(model: Model, run: Path | None) -> Iterator[Row]:
+def runtime(model: Model, run: Path | None, repeats: int) -> Iterator[Row]:
     """(c) One window of 256 x 256, with as many threads as each runtime takes by itself."""
     if importlib.util.find_spec("torch") is None:
         yield Row("runtime: ONNX Runtime, 256 x 256", "", "no torch here", None, ">= 1.5")
@@ -130,7 +130,7 @@ def runtime(model: Model, run: Path | None) -> Iterator[Row]:
             network(*inputs)
 
     ours = partial(model.predictor, picture, hole, seed=0)
-    seconds = measure.medians({"ours": ours, "eager": eager}, warmups=3, repeats=15)
+    seconds = measure.medians({"ours": ours, "eager": eager}, warmups=3, repeats=3 * repeats)
     yield Row(
         "runtime: ONNX Runtime, 256 x 256",
         f"{seconds['ours'] * 1e3:.0f} ms",
@@ -155,7 +155,7 @@ def same_architecture(model: Model) -> Any:
     return export.Completion(method).eval().requires_grad_(False)
 
 
-def growth(model: Model) -> Iterator[Row]:
+def growth(model: Model, repeats: int) -> Iterator[Row]:
     """(d) One hole in photos of 1 to 64 MP, from the decoded photo to the one that is to be encoded."""
     sizes = {1: (866, 1155), 4: (1732, 2309), 16: (3464, 4619), 64: (6928, 9238)}
     first: float | None = None
@@ -163,7 +163,7 @@ def growth(model: Model) -> Iterator[Row]:
         loaded = image.read(measure.photograph(height, width))
         hole = measure.squares(height, width, 1, SIDE)
         work = partial(engine.complete, loaded, hole, model.predictor)
-        seconds = measure.medians({"ours": work}, warmups=1, repeats=5)["ours"]
+        seconds = measure.medians({"ours": work}, warmups=1, repeats=repeats)["ours"]
         first = first or seconds
         target = "<= 1.5" if megapixels == 64 else ""  # "flat": a copy of the pixels is all that may grow
         ours, peer = f"{seconds:.3f} s", f"1 MP {first:.3f} s"
@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="which parts; all by default")
     parser.add_argument("--model", default=DEFAULT, help="a shipped model or a .onnx file")
     parser.add_argument("--run", type=Path, help="the model's training run, for its weights in PyTorch")
+    parser.add_argument("--repeats", type=int, default=5, help="the median of so many; default 5")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.json"))
     options = parser.parse_args()
     try:
@@ -203,10 +204,10 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         measured = {
-            "start": start(model, Path(name)),
-            "photo": photo(model, Path(name)),
-            "runtime": runtime(model, options.run),
-            "growth": growth(model),
+            "start": start(model, Path(name), options.repeats),
+            "photo": photo(model, Path(name), options.repeats),
+            "runtime": runtime(model, options.run, options.repeats),
+            "growth": growth(model, options.repeats),
         }
         for row in chain.from_iterable(measured[part] for part in parts if part in options.only):
             print(f"{row.name}: {row.ours}", file=sys.stderr, flush=True)

@@ -253,6 +253,7 @@ def test_samples_have_the_stated_types(folder: Path) -> None:
     assert hole.shape == (1, 16, 16) and hole.dtype == torch.bool and 0.1 <= hole.float().mean() <= 0.4
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than this machine has cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_whatever_the_workers(folder: Path, workers: int) -> None:
     kept = photos(folder)

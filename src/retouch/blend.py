@@ -130,6 +130,6 @@ def _halved(values: Floats, fixed: Bools, free: Bools) -> tuple[Floats, Bools, B
         return full[0::2, 0::2] + full[1::2, 0::2] + full[0::2, 1::2] + full[1::2, 1::2]
 
     count = summed(fixed[..., None].astype(np.float32))
-    mean = summed(values * fixed[..., None]) / np.maximum(count, np.float32(1))
+    mean: Floats = np.divide(summed(values * fixed[..., None]), np.maximum(count, 1))
     coarse = count[..., 0] > 0
     return mean, coarse, (summed(free[..., None].astype(np.float32))[..., 0] > 0) & ~coarse

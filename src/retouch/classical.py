@@ -115,7 +115,9 @@ def _bytes(rgb: Floats) -> Bytes:
 
 
 def _floats(rgb: npt.NDArray[Any]) -> Floats:
-    return np.divide(rgb, np.float32(255), dtype=np.float32)
+    values = np.empty(rgb.shape, np.float32)
+    np.divide(rgb, np.float32(255), out=values)
+    return values
 
 
 def _inpaint(rgb: Floats, hole: Bools, algorithm: int) -> Floats:

@@ -32,11 +32,6 @@ Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 
 
-def _shown(default: Any) -> str:
-    """What help says of a default: nothing where it only means "not given"."""
-    return "" if default is None or default is False or default == () else str(default)
-
-
 app = App(
     name="retouch",
     help="Fill holes in photographs: scratches, text, unwanted objects, lost blocks.",
@@ -44,7 +39,7 @@ app = App(
     help_format="plaintext",
     version=lambda: f"retouch {retouch.__version__}",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=(), show_default=_shown),
+    default_parameter=Parameter(negative=()),
 )
 
 

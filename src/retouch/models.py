@@ -272,7 +272,7 @@ def _from_hub(name: str) -> Path:
 
     repository = name.removeprefix("hf:")
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what goes wrong is said once, by us
+    logging.set_verbosity(40)  # errors only: what goes wrong is said once, by us
     try:
         cached = not _hub_answers(repository)
         paths = [Path(hf_hub_download(repository, file, local_files_only=cached)) for file in HUB_FILES]

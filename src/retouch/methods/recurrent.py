@@ -31,6 +31,8 @@ Deviations
     - Config.smooth_start: the paper paints the hole white and each pass gives the picture itself. Ours, off by
       default: the hole starts as a smooth interpolation of the known pixels, and each pass gives the difference
       to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
+    - Config.composite: ours, off by default; known pixels are never taken from the prediction, so that the
+      perceptual and style losses need not judge it there.
     - Config.hole_l1, warmup, total_steps, clip: ours, off or neutral by default; what they did stands in the card.
 """
 
@@ -72,6 +74,7 @@ class Config:
     edge_l1: float = 10.0  # released configuration, L1 between Sobel edge maps
     features: str = ""  # safetensors file of a VGG-19; needed by the perceptual and style losses
     smooth_start: bool = False  # ours: hole filled smoothly instead of white, passes predict the difference
+    composite: bool = False  # ours: perceptual and style losses see the composite, not the whole prediction
     hole_l1: float = 0.0  # ours: weight of the mean L1 over the hole's pixels, coarse and refined
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
@@ -405,7 +408,7 @@ class Recurrent:
             losses["hole_l1"] = (inside * (difference + 0.5 * (coarse - image).abs())).sum()
         if self.vgg is not None:
             real = self.vgg(image)
-            fake = self.vgg(refined)
+            fake = self.vgg(image + hole * (refined - image) if config.composite else refined)
             if config.perceptual:
                 losses["perceptual"] = perceptual_loss(real, fake)  # L_Perc
             if config.style:

@@ -18,7 +18,7 @@ def train(
     *,
     settings: Annotated[Settings, Parameter(name="*")],
     config: Path | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
 ) -> int:
     """Train a method on photographs; Ctrl-C saves and stops, --resume goes on.
 

@@ -263,8 +263,8 @@ def _worker(_: int) -> None:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    # Forking a process that runs threads is unsafe (Python 3.12 warns of it): workers are forked from a process
-    # that has imported this module and does nothing else, where there is such a thing.
+    # Forking a process that runs threads is unsafe (Python 3.12 warns of it): where there is fork at all, the
+    # workers are forked from a process that has imported this module and does nothing else.
     if not hasattr(os, "fork"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -1,0 +1,571 @@
+"""The training loop with a tiny method: resume, kills, signals, bad input, two processes."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor, nn
+
+import retouch
+from retouch.errors import TrainingError
+from retouch.training import checkpoints, loop
+from retouch.training.checkpoints import read_checkpoint, write_checkpoint
+from retouch.training.loop import Finished, train
+from retouch.training.progress import progress
+from retouch.training.settings import Settings, configure
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    width: int = 4
+    rate: float = 0.01
+    noise: bool = True
+    frozen: bool = True
+    fail_at: int = -1
+    signal_at: int = -1
+    signal: int = int(signal.SIGTERM)
+    pause: float = 0.0
+    sizes: tuple[int, ...] = (3, 3)
+    label: str = "tiny"
+
+
+class Tiny:
+    """Two convolutions against two others; noise from PyTorch's global state, as dropout would take it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        first, second = (nn.Conv2d(4, config.width, 3, padding=1), nn.Conv2d(config.width, 3, 3, padding=1))
+        self.networks: dict[str, nn.Module] = {
+            "generator": nn.Sequential(first, nn.ELU(), second),
+            "discriminator": nn.Sequential(nn.Conv2d(3, config.width, 3, stride=2), nn.ELU(), nn.Flatten()),
+        }
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": torch.optim.Adam(self.networks["generator"].parameters(), config.rate),
+            "discriminator": torch.optim.SGD(
+                self.networks["discriminator"].parameters(), config.rate, momentum=0.9
+            ),
+        }
+
+    def step(
+        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        config, discriminator = self.config, self.networks["discriminator"]
+        time.sleep(config.pause)
+        damaged = image * (1 - hole) + (0.1 * torch.randn_like(image) if config.noise else 0)
+        fake = self.networks["generator"](torch.cat([damaged, hole], 1))
+        self.optimizers["discriminator"].zero_grad()
+        judged = F.softplus(-discriminator(image)).mean() + F.softplus(discriminator(fake.detach())).mean()
+        backward(judged)
+        self.optimizers["discriminator"].step()
+        if config.frozen:
+            discriminator.requires_grad_(False)
+        self.optimizers["generator"].zero_grad()
+        total = (fake - image).abs().mean() + 0.01 * F.softplus(-discriminator(fake)).mean()
+        backward(total)
+        self.optimizers["generator"].step()
+        discriminator.requires_grad_(True)
+        if k == config.signal_at:
+            os.kill(os.getpid(), config.signal)
+        value = float("nan") if k == config.fail_at else float(total.detach())
+        return {"total": value, "judged": float(judged.detach()), "lr": config.rate}
+
+    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator) -> Tensor:
+        completed: Tensor = self.networks["generator"](torch.cat([image, hole], 1))
+        return completed
+
+
+ENTRY = SimpleNamespace(load=lambda: (Config, Tiny))
+
+
+def make_photos(folder: Path, count: int = 10) -> str:
+    folder.mkdir(parents=True)
+    for n in range(count):
+        pixels = np.random.default_rng(n).integers(0, 256, (6, 6, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{n}.png"), cv2.resize(pixels, (24, 24), interpolation=cv2.INTER_CUBIC))
+    return str(folder)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    return make_photos(tmp_path / "photos")
+
+
+def settings(photos: str, output: Path, **changes: Any) -> Settings:
+    known: dict[str, Any] = {"size": 16, "batch": 4, "steps": 6, "workers": 0, "threads": 1, "log_every": 2}
+    known |= {"accelerator": "cpu", "sample_every": 0, "zoom": 1.25}
+    return Settings(data=(photos,), output=output, **{**known, **changes})
+
+
+def run(photos: str, output: Path, overrides: Mapping[str, Any] | None = None, **changes: Any) -> Finished:
+    return train("tiny", settings(photos, output, **changes), overrides, entry=ENTRY)
+
+
+def stats(output: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (output / "stats.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """The same weights, averages, optimisers, counters and logs, bit for bit."""
+    (state, weights), (state2, weights2) = read_checkpoint(one), read_checkpoint(other)
+    for name in ("step", "images", "sums", "count", "optimizers"):
+        assert state[name] == state2[name], name
+    assert weights.keys() == weights2.keys()
+    for group, tensors in weights.items():
+        assert tensors.keys() == weights2[group].keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, weights2[group][name]), (group, name)
+    assert stats(one) == stats(other)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+# what a run writes
+
+
+def test_a_run_writes_checkpoint_logs_and_samples(photos: str, tmp_path: Path) -> None:
+    output = tmp_path / "a" / "run"
+    finished = run(photos, output, {"width": 5}, sample_every=4)
+    assert finished == Finished(output, "steps", None, 6, 24)
+    state, weights = read_checkpoint(output)
+    assert (state["step"], state["images"], state["images_before"]) == (6, 24, 0)
+    assert state["method"] == "tiny" and state["config"]["width"] == 5 and state["settings"]["batch"] == 4
+    assert state["photos"] == 10 and state["versions"]["torch"] == torch.__version__
+    networks = ("generator", "discriminator")
+    assert set(weights) == {f"{name}{end}" for name in networks for end in ("", ".ema", ".optimizer")}
+    network = Tiny(Config(width=5)).networks["generator"]
+    network.load_state_dict(weights["generator.ema"])
+    assert [line["step"] for line in stats(output)] == [2, 4, 6]
+    assert [line["images"] for line in stats(output)] == [8, 16, 24]
+    assert set(stats(output)[0]) == {"step", "images", "total", "judged", "lr"}
+    assert [grid.name for grid in sorted((output / "samples").iterdir())] == ["00000004.png", "00000006.png"]
+    grid = cv2.imread(str(output / "samples" / "00000006.png"))
+    assert grid is not None and grid.shape == (3 * 16, 8 * 16, 3)
+    original, _, completed = grid.reshape(3, 16, 128, 3)
+    kept = (original == completed).all(-1).mean()
+    assert 0.4 < kept < 1  # known pixels stay, holes are filled
+    assert list((output / "tensorboard").iterdir())
+    suffixes = {file.suffix for file in (output / "checkpoint").rglob("*") if file.is_file()}
+    assert suffixes == {".safetensors", ".json"}
+
+
+def test_training_lowers_the_loss_and_the_average_follows(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=60, log_every=10)
+    losses = [line["total"] for line in stats(tmp_path / "run")]
+    assert losses[-1] < 0.7 * losses[0]
+    _, weights = read_checkpoint(tmp_path / "run")
+    raw, average = weights["generator"]["0.weight"], weights["generator.ema"]["0.weight"]
+    start = read_checkpoint(run(photos, tmp_path / "start", steps=0).run)[1]["generator"]["0.weight"]
+    assert 0 < (raw - average).norm() < (raw - start).norm()
+
+
+def test_the_average_is_the_recurrence_over_the_weights(photos: str, tmp_path: Path) -> None:
+    expected = read_checkpoint(run(photos, tmp_path / "0", steps=0).run)[1]["generator"]
+    for k in range(4):
+        one = run(photos, tmp_path / "run", steps=k + 1, ema=0.3, resume=k > 0)
+        _, weights = read_checkpoint(one.run)
+        decay = min(0.3, (1 + k) / (10 + k))
+        expected = {n: decay * kept + (1 - decay) * weights["generator"][n] for n, kept in expected.items()}
+        for name, tensor in weights["generator.ema"].items():
+            torch.testing.assert_close(tensor, expected[name])
+
+
+def test_the_logs_are_means_over_their_steps(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "each", log_every=1)
+    run(photos, tmp_path / "thirds", log_every=3)
+    each = [line["total"] for line in stats(tmp_path / "each")]
+    means = [line["total"] for line in stats(tmp_path / "thirds")]
+    assert means == pytest.approx([sum(each[:3]) / 3, sum(each[3:]) / 3])
+
+
+def test_a_seed_gives_a_run_and_another_seed_another(photos: str, tmp_path: Path) -> None:
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        torch.rand(seed + len(name))  # whatever was drawn before
+        run(photos, tmp_path / name, seed=seed)
+    assert_same(tmp_path / "a", tmp_path / "b")
+    assert stats(tmp_path / "a") != stats(tmp_path / "c")
+
+
+def test_threads_random_state_and_handlers_are_put_back(photos: str, tmp_path: Path) -> None:
+    def state() -> tuple[Any, ...]:
+        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        return torch.get_num_threads(), torch.get_rng_state().tolist(), *handlers
+
+    before = state()
+    run(photos, tmp_path / "run", steps=1, threads=2)
+    assert state() == before
+
+
+# going on
+
+
+@pytest.mark.parametrize("options", [{}, {"channels_last": True}, {"precision": "bf16-mixed"}], ids=str)
+def test_resume_is_exactly_the_uninterrupted_run(
+    photos: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    options |= {"log_every": 5}
+    run(photos, tmp_path / "whole", steps=13, sample_every=4, **options)
+    for steps in (3, 7, 13):  # in the middle of an epoch, and of the steps that one line of the log covers
+        resume = steps > 3
+        run(photos, tmp_path / "parts", steps=steps, resume=resume, workers=int(resume), **options)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_resume_drops_the_logs_of_steps_to_be_done_again(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "whole", steps=8, log_every=1)
+    run(photos, tmp_path / "killed", steps=5, log_every=1)
+    with open(tmp_path / "killed" / "stats.jsonl", "a") as file:
+        file.write('{"step": 6, "total": 1.0}\n{"step": 7, "tot')  # as a kill after the checkpoint leaves it
+    run(photos, tmp_path / "killed", steps=8, log_every=1, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_resume_of_a_finished_run_does_nothing(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run")
+    before = files(tmp_path / "run" / "checkpoint")
+    assert run(photos, tmp_path / "run", resume=True).step == 6
+    assert files(tmp_path / "run" / "checkpoint") == before
+
+
+def test_minutes_count_over_sessions(photos: str, tmp_path: Path) -> None:
+    finished = run(photos, tmp_path / "run", {"pause": 0.05}, steps=None, minutes=0.5 / 60)
+    assert finished.why == "minutes" and 1 <= finished.step <= 10
+    again = run(photos, tmp_path / "run", {"pause": 0.05}, steps=None, minutes=0.6 / 60, resume=True)
+    assert again.why == "minutes" and again.step - finished.step <= 3
+
+
+def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "a")
+    run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=tmp_path / "a", size=8)
+    state, _ = read_checkpoint(run(photos, tmp_path / "c", steps=0, init=tmp_path / "b", seed=3).run)
+    assert (state["step"], state["images"], state["images_before"]) == (0, 0, 24 + 20)
+    assert state["init"] == str(tmp_path / "b")
+    start, end = read_checkpoint(tmp_path / "c")[1], read_checkpoint(tmp_path / "b")[1]
+    for name, tensor in start["generator"].items():
+        assert torch.equal(tensor, end["generator.ema"][name])
+        assert torch.equal(tensor, start["generator.ema"][name])
+    assert not start["generator.optimizer"]
+
+
+# kills and signals
+
+
+@pytest.mark.parametrize("stage", range(9))
+def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    def weights(value: float) -> dict[str, dict[str, Tensor]]:
+        return {group: {"w": torch.full((3,), value)} for group in ("generator", "generator.ema")}
+
+    write_checkpoint(tmp_path, {"step": 1}, weights(1))
+    passed = []
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            passed.append(real)
+            if len(passed) > stage:
+                raise KeyboardInterrupt  # as good as a kill: nothing here tidies up after it
+            return real(*args, **options)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", failing(checkpoints.save_file))
+        patched.setattr(checkpoints, "_flush", failing(checkpoints._flush))
+        patched.setattr(Path, "rename", failing(Path.rename))
+        patched.setattr(checkpoints.shutil, "rmtree", failing(checkpoints.shutil.rmtree))
+        with pytest.raises(KeyboardInterrupt) if stage < 8 + 1 else nullcontext():
+            write_checkpoint(tmp_path, {"step": 2}, weights(2))
+    state, kept = read_checkpoint(tmp_path)
+    assert state["step"] in (1, 2)
+    for tensors in kept.values():
+        assert torch.equal(tensors["w"], torch.full((3,), float(state["step"])))
+    write_checkpoint(tmp_path, {"step": 3}, weights(3))
+    assert [left.name for left in (tmp_path / "checkpoint").iterdir()] == ["0000000003"]
+
+
+def script(tmp_path: Path, photos: str, output: Path, overrides: str = "{}", **changes: Any) -> list[str]:
+    """The command line of a process that trains the tiny method."""
+    file = tmp_path / f"train-{len(list(tmp_path.iterdir()))}.py"
+    file.write_text(
+        f"import sys\nsys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        "from pathlib import Path, PosixPath\nfrom test_training import run\n"
+        f"if __name__ == '__main__':\n"
+        f"    finished = run({photos!r}, Path({str(output)!r}), {overrides}, **{changes!r})\n"
+        "    print(finished.why, finished.signal, finished.step, flush=True)\n"
+    )
+    return [sys.executable, "-W", "error", str(file)]
+
+
+def environment() -> dict[str, str]:
+    path = [str(Path(retouch.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "OMP_NUM_THREADS": "1"}
+
+
+def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not done():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
+    output, rng = tmp_path / "run", random.Random(0)
+    every = {"steps": 100_000, "log_every": 1, "checkpoint_minutes": 0}  # a checkpoint after every step
+    steps = [0]
+    for resume in (False, True):
+        command = script(tmp_path, photos, output, resume=resume, **every)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment(), **pipes) as process:
+            wait_for(lambda: checkpoints.holds_run(output), process)
+            wait_for(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)  # noqa: B023
+            time.sleep(0.2 * rng.random())
+            process.kill()
+        steps.append(read_checkpoint(output)[0]["step"])
+    run(photos, output, steps=steps[-1] + 2, log_every=1, resume=True)
+    run(photos, tmp_path / "whole", steps=steps[-1] + 2, log_every=1)
+    assert_same(tmp_path / "whole", output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(photos: str, tmp_path: Path, number: signal.Signals) -> None:
+    overrides = {"signal_at": 3, "signal": int(number)}
+    finished = run(photos, tmp_path / "run", overrides)
+    assert finished == Finished(tmp_path / "run", "signal", int(number), 4, 16)
+    assert run(photos, tmp_path / "run", overrides, resume=True).why == "steps"
+    run(photos, tmp_path / "whole", {"signal_at": -1})
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_signal_to_all_processes_ends_the_workers_in_order(photos: str, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = script(tmp_path, photos, output, "{'pause': 0.2}", steps=100_000, workers=1, log_every=1)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as process:
+        wait_for(lambda: (output / "stats.jsonl").exists() and len(stats(output)) > 0, process)
+        os.killpg(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    step = read_checkpoint(output)[0]["step"]
+    assert (out, process.returncode) == (f"signal {int(signal.SIGTERM)} {step}\n", 0), err
+    assert "Traceback" not in err
+
+
+def test_training_outside_the_main_thread_leaves_signals_alone(photos: str, tmp_path: Path) -> None:
+    ended: list[Finished] = []
+    thread = threading.Thread(target=lambda: ended.append(run(photos, tmp_path / "run", steps=2)))
+    thread.start()
+    thread.join()
+    assert ended[0].step == 2
+
+
+# what cannot go on
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", {"fail_at": 4}, steps=4)
+    before = files(tmp_path / "run" / "checkpoint")
+    with pytest.raises(TrainingError, match=r"^step 4: expected a finite total, got nan$"):
+        run(photos, tmp_path / "run", {"fail_at": 4}, resume=True, checkpoint_minutes=0)
+    assert files(tmp_path / "run" / "checkpoint") == before
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, {"step": 1}, {"generator": {"w": torch.ones(2)}})
+    before = files(tmp_path)
+    with pytest.raises(TrainingError, match="step 2: expected finite weights, got others in generator: w"):
+        write_checkpoint(tmp_path, {"step": 2}, {"generator": {"w": torch.tensor([1.0, float("inf")])}})
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "words"),
+    [
+        ({"batch": 2}, {}, "batch = 4 to resume it, got 2"),
+        ({"seed": 1}, {}, "seed = 0"),
+        ({"masks": ("boxes=1",)}, {}, "masks ="),
+        ({}, {"rate": 0.5}, "rate = 0.01 to resume it, got 0.5"),
+    ],
+)
+def test_resume_refuses_another_run(
+    photos: str, tmp_path: Path, changes: dict[str, Any], overrides: dict[str, Any], words: str
+) -> None:
+    run(photos, tmp_path / "run", steps=1)
+    before = files(tmp_path / "run")
+    with pytest.raises(TrainingError) as caught:
+        run(photos, tmp_path / "run", overrides, resume=True, **changes)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert files(tmp_path / "run") == before
+
+
+def test_resume_refuses_another_method_and_other_photos(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=1)
+    with pytest.raises(TrainingError, match="method = 'tiny' to resume it, got 'other'"):
+        train("other", settings(photos, tmp_path / "run", resume=True), entry=ENTRY)
+    (Path(photos) / "3.png").unlink()
+    with pytest.raises(TrainingError, match="photos"):
+        run(photos, tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=1)
+    before = files(tmp_path / "run")
+    with pytest.raises(TrainingError, match="expected a folder without a run"):
+        run(photos, tmp_path / "run")
+    assert files(tmp_path / "run") == before
+    with pytest.raises(TrainingError, match="without a checkpoint"):
+        run(photos, tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: (f / "state.json").write_text("{"),
+        lambda f: (f / "state.json").write_text('{"format": 99}'),
+        lambda f: (f / "state.json").write_bytes(b"\xff\xfe\x00"),
+        lambda f: (f / "generator.safetensors").unlink(),
+        lambda f: (f / "generator.safetensors").write_bytes(b"\x80\x04pickle"),
+        lambda f: os.truncate(f / "generator.safetensors", 100),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(
+    photos: str, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    damage(checkpoints.newest(run(photos, tmp_path / "run", steps=1).run))
+    with pytest.raises(TrainingError) as caught:
+        run(photos, tmp_path / "run", resume=True)
+    assert str(tmp_path / "run") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_init_that_does_not_fit_is_one_line(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=1)
+    with pytest.raises(TrainingError, match="expected weights that fit generator, got") as caught:
+        run(photos, tmp_path / "other", {"width": 7}, init=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TrainingError, match="without a checkpoint"):
+        run(photos, tmp_path / "other", init=tmp_path / "none")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="expected to write a checkpoint, got"):
+        run(photos, tmp_path / "file")
+
+
+def test_a_method_that_is_unknown_is_named(photos: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="expected a method among .*recurrent.*, got 'recurent'"):
+        train("recurent", settings(photos, tmp_path / "run"))
+
+
+def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="expected devices that this machine has"):
+        run(photos, tmp_path / "run", accelerator="tpu")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 0}, {"batch": 0}, {"ema": 1.0}, {"ratio": (0.5, 0.2)}, {"ratio": (0.0, 0.2)}, {"zoom": 0.5},
+        {"zoom": float("nan")}, {"mask_size": 8}, {"precision": "fp8"}, {"masks": ("strokes=x",)},
+        {"masks": ("stroke=1",)}, {"masks": ("strokes=0",)}, {"masks": ()}, {"batch": 5, "devices": 2},
+        {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_say_what_is_wrong(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"expected [^\n]*, got [^\n]*$"):
+        settings("photos", tmp_path, **wrong)
+
+
+def test_configure_types_what_the_command_gives_as_text() -> None:
+    given = {"width": "7", "rate": "1e-3", "noise": "False", "sizes": "[1, 2]", "label": "5"}
+    assert configure(Config, given) == Config(width=7, rate=1e-3, noise=False, sizes=(1, 2), label="5")
+    assert type(configure(Config, {"rate": 1}).rate) is float
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"widht": 3}, {"width": "3.5"}, {"width": 3.5}, {"width": True}, {"noise": 1}, {"rate": "fast"}]
+)
+def test_configure_says_what_is_wrong(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"expected [^\n]*, got [^\n]*$"):
+        configure(Config, wrong)
+
+
+# options of the machine
+
+
+def test_compiled_networks_train_alike(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda network: real(network, backend="eager")
+    )  # needs no C++ compiler
+    run(photos, tmp_path / "plain", steps=3)
+    run(photos, tmp_path / "compiled", steps=2, compile=True)
+    run(photos, tmp_path / "compiled", steps=3, compile=True, resume=True)
+    assert_same(tmp_path / "plain", tmp_path / "compiled")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_two_processes_train_as_one(photos: str, tmp_path: Path, frozen: bool) -> None:
+    overrides = {"noise": False, "frozen": frozen}
+    two = {"devices": 2, "strategy": "ddp", "steps": 5, "log_every": 1, "sample_every": 5, "batch": 8}
+    command = script(tmp_path, photos, tmp_path / "two", repr(overrides), **two)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", "steps None 5", "steps None 5"]
+    run(photos, tmp_path / "one", overrides, **{**two, "devices": 1, "strategy": "auto"})
+    for one, other in zip(stats(tmp_path / "one"), stats(tmp_path / "two"), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    (_, one_weights), (_, two_weights) = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    for name, tensor in one_weights["generator.ema"].items():
+        torch.testing.assert_close(tensor, two_weights["generator.ema"][name], atol=1e-4, rtol=1e-3)
+    # what two processes left, one goes on with
+    assert (
+        run(photos, tmp_path / "two", overrides, **{**two, "devices": 1, "steps": 6}, resume=True).step == 6
+    )
+
+
+# what a person sees
+
+
+def lines(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+    from retouch.training import progress as module
+
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    console = Console(record=True, file=open(os.devnull, "w"), force_terminal=terminal, width=200)  # noqa: SIM115
+    state = {"step": 10, "images": 40, "seconds": 5.0}
+    with progress(settings("photos", Path(), steps=20), state, quiet=False, console=console) as show:
+        state |= {"step": 15, "images": 60, "seconds": 10.0}
+        show({"total": 0.25})
+    console.file.close()
+    return console.export_text()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_rate_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lines(terminal, monkeypatch)
+    for part in ("75%", "step 15", "4.0 images/s", "0:00:05 left", "total 0.25"):
+        assert part in shown
+
+
+def test_the_loop_names_no_method() -> None:
+    source = Path(loop.__file__).read_text()
+    assert not [name for name in loop.METHODS if name in source]
