@@ -5,7 +5,7 @@
 
 One line per photo, hole and model is written as it is measured; what stands in the file is not measured again.
 ``--card NAME.json`` writes the means into a model's card. PSNR and SSIM are scikit-image's (SSIM with Gaussian
-weights, sigma 1.5), on 8-bit RGB, per photo, then averaged; LPIPS is v0.1 on SqueezeNet.
+weights, sigma 1.5), on 8-bit RGB, per photo (PSNR at most 60 dB), then averaged; LPIPS is v0.1 on SqueezeNet.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from retouch.image import atomic_write, read
 from retouch.models import load
 from retouch.training.data import decode, index
 
+CAP = 60.0  # dB; where a completion is exact, as in a plain sky, PSNR would be infinite
 METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "lpips": "LPIPS"}
 
 
@@ -97,7 +98,8 @@ def measure(args: argparse.Namespace, model: str, todo: list[tuple[int, str]]) -
                 "photo": number,
                 "hole": float(hole.mean()),
             }
-            row["psnr"] = float(peak_signal_noise_ratio(pixels, completed))
+            with np.errstate(divide="ignore"):  # a completion without any error: infinite
+                row["psnr"] = min(CAP, float(peak_signal_noise_ratio(pixels, completed)))
             row["ssim"] = float(
                 structural_similarity(
                     pixels,

@@ -10,7 +10,16 @@ from skimage import data
 from retouch import masks
 
 TARGET = Path(__file__).parents[1] / "src" / "retouch" / "examples"
-MAST = [(438, 385), (440, 300), (443, 210), (443, 120), (451, 120), (455, 210), (466, 300), (478, 385)]  # x, y
+MAST = [
+    (438, 385),
+    (440, 300),
+    (443, 210),
+    (443, 120),
+    (451, 120),
+    (455, 210),
+    (466, 300),
+    (478, 385),
+]  # x, y
 
 
 def main() -> None:

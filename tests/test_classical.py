@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from retouch import engine, image
+from retouch import classical, engine, image
 from retouch.classical import CLASSICAL, Classical, biharmonic
 from retouch.errors import MissingExtraError, ModelError, RetouchError
 from retouch.windows import Limits
@@ -55,33 +55,28 @@ def test_fills_the_hole_near_the_truth_and_leaves_the_rest(predictor: Classical)
     assert (found[~hole] == truth[~hole]).all()
     assert found.min() >= 0 and found.max() <= 1
     error = np.abs(found - truth)[hole].mean()
-    assert error < 0.1 < np.abs(truth[~hole].mean(axis=0) - truth)[hole].mean() + 0.03
+    assert error < 0.8 * np.abs(truth[~hole].mean(axis=0) - truth)[hole].mean()
 
 
 def test_what_was_in_the_hole_does_not_matter(predictor: Classical) -> None:
     truth, hole = scene(), strokes()
-    answers = []
-    for value in (0.0, 1.0, 0.35):
+    answers, bare = [], []
+    for value in (0.0, 1.0):
         shown = np.where(hole[..., None], np.float32(value), truth)
-        answers.append(predictor(batch(shown), holes(hole), seed=0)[:, :, hole])
-        answers.append(predictor.fill(shown, hole)[hole].T[None])
-    for answer in answers[1:]:
-        assert np.allclose(answer, answers[0], atol=1e-6)
+        answers.append(predictor(batch(shown), holes(hole), seed=0))
+        bare.append(predictor.fill(shown, hole)[hole])
+    assert (answers[0][:, :, hole] == answers[1][:, :, hole]).all()
+    # OpenCV's Telea looks into holes at the picture's edge, a little; the predictor shows it zeros.
+    assert np.abs(bare[0] - bare[1]).max() < 0.02
 
 
 def test_the_same_whatever_batch_seed_and_thread(predictor: Classical) -> None:
-    first, second, hole = scene(), scene()[::-1].copy(), strokes()
-    both = predictor(batch(first, second), holes(hole, hole[::-1].copy()), seed=0)
-    alone = predictor(batch(second), holes(hole[::-1].copy()), seed=7)
-    assert (both[1] == alone[0]).all()
+    first, second, hole = scene(24, 30), scene(24, 30)[::-1].copy(), strokes(24, 30)
+    both = predictor(batch(first, second), holes(hole, hole), seed=0)
     with ThreadPoolExecutor(3) as pool:
-        runs = list(
-            pool.map(
-                lambda _: predictor(batch(first, second), holes(hole, hole[::-1].copy()), seed=0), range(3)
-            )
-        )
+        runs = list(pool.map(lambda seed: predictor(batch(second), holes(hole), seed=seed), range(3)))
     for run in runs:
-        assert (run == both).all()
+        assert (both[1] == run[0]).all()
 
 
 @pytest.mark.parametrize("kind", ["one known", "noise", "half", "all"])
@@ -144,6 +139,18 @@ def test_an_opencv_error_is_one_line_of_ours(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ModelError, match=r"got: OpenCV: bad \(-215\) assertion failed") as caught:
         CLASSICAL["fsr"]()(batch(scene()), holes(strokes()), seed=0)
     assert isinstance(caught.value, RetouchError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "code, got", [("import os; os.abort()", "exit status -6"), ("1 / 0", "division by zero")]
+)
+def test_a_crash_of_shift_map_is_one_line_of_ours(
+    code: str, got: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classical, "SHIFT_MAP", code)
+    with pytest.raises(ModelError, match=f"shift-map to fill 56 x 48 px, got: .*{got}") as caught:
+        CLASSICAL["shift-map"]()(batch(scene()), holes(strokes()), seed=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_limits_let_small_windows_be_and_bound_the_cost(predictor: Classical) -> None:

@@ -377,6 +377,7 @@ def test_models(say: Say, shipped: Path) -> None:
     for name, make in CLASSICAL.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert str(make.__doc__).splitlines()[0] in line  # a pipe has no width: nothing is cut or wrapped
+        assert ("psnr 25.25" in line) == (name == "telea")  # a baseline in the tiny model's card
 
 
 def test_models_as_json(say: Say, shipped: Path) -> None:

@@ -6,17 +6,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from retouch.cards import parse_card  # noqa: E402
-from retouch.errors import ModelError, TrainingError  # noqa: E402
-from retouch.methods import METHODS  # noqa: E402
-from retouch.models import load  # noqa: E402
-from retouch.training import export  # noqa: E402
-from retouch.training.checkpoints import write_checkpoint  # noqa: E402
-from retouch.training.settings import Settings, plain  # noqa: E402
-from retouch.windows import Limits  # noqa: E402
+from retouch.cards import parse_card
+from retouch.errors import ModelError, TrainingError
+from retouch.methods import METHODS
+from retouch.models import load
+from retouch.training import export
+from retouch.training.checkpoints import write_checkpoint
+from retouch.training.settings import Settings, plain
+from retouch.windows import Limits
 
 SMALL = {
     "recurrent": {

@@ -291,6 +291,7 @@ def test_a_shipped_name_before_a_file_of_that_name(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MODELS, "weights_folder", lambda: tiny_model.parent)
+    monkeypatch.setattr("retouch.cards.weights_folder", lambda: tiny_model.parent)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
     card = load("tiny").card

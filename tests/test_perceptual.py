@@ -4,13 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-torch = pytest.importorskip("torch")
-
-from safetensors.torch import save_file  # noqa: E402
-
-from retouch.errors import ModelError  # noqa: E402
-from retouch.methods import perceptual  # noqa: E402
+from retouch.errors import ModelError
+from retouch.methods import perceptual
 
 WEIGHTS = Path(os.environ.get("RETOUCH_TEST_WEIGHTS", Path(__file__).parents[2] / "shared" / "weights"))
 
@@ -30,7 +28,10 @@ def vgg_file(path, widths=(4, 4, 6, 6, 6), last="5_2", distilled=False):
         if tap == last:
             break
     if distilled:
-        tensors["conv0.weight"], tensors["conv0.bias"] = torch.eye(3)[:, :, None, None].contiguous(), torch.zeros(3)
+        tensors["conv0.weight"], tensors["conv0.bias"] = (
+            torch.eye(3)[:, :, None, None].contiguous(),
+            torch.zeros(3),
+        )
     save_file(tensors, path)
     return path
 

@@ -14,9 +14,13 @@ def test_the_tree_names_every_file():
     tree = README.split("## The tree")[1]
     for file in (*ROOT.glob("src/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")):
         if file.name != "__init__.py":
-            assert re.search(rf"\b{re.escape(file.name)}\b", tree), f"{file.relative_to(ROOT)} is not in the tree"
+            assert re.search(rf"\b{re.escape(file.name)}\b", tree), (
+                f"{file.relative_to(ROOT)} is not in the tree"
+            )
     for name in re.findall(r"^ +(\w+\.py) ", tree, re.MULTILINE):
-        assert list(ROOT.rglob(f"src/**/{name}")) or list(ROOT.glob(f"benchmarks/{name}")), f"{name} does not exist"
+        assert list(ROOT.rglob(f"src/**/{name}")) or list(ROOT.glob(f"benchmarks/{name}")), (
+            f"{name} does not exist"
+        )
 
 
 def test_the_tables_are_those_of_the_cards():

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from skimage.metrics import structural_similarity
 
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from scipy import ndimage  # noqa: E402
-
-from retouch.errors import TrainingError  # noqa: E402
-from retouch.methods import recurrent as paper  # noqa: E402
-from retouch.methods.nn import hinge_discriminator, hinge_generator  # noqa: E402
+from retouch.errors import TrainingError
+from retouch.methods import recurrent as paper
+from retouch.methods.nn import hinge_discriminator, hinge_generator
+from retouch.methods.perceptual import dissimilarity
 
 SMALL = paper.Config(width=8, residual_blocks=1, fusion_blocks=1)
 NO_FEATURES = dataclasses.replace(SMALL, perceptual=0.0, low_pass_perceptual=0.0, style=0.0)
@@ -194,6 +194,17 @@ def test_smooth_start_begins_at_the_interpolation():
     torch.testing.assert_close(method.complete(image, hole), paper.smooth_fill(image, hole).clamp(0, 1))
 
 
+def test_dissimilarity_against_scikit_image():
+    a = torch.rand(1, 3, 40, 40)
+    b = (a + 0.1 * torch.randn(a.shape)).clamp(0, 1)
+    similar = [
+        structural_similarity(x.numpy(), y.numpy(), data_range=1.0, win_size=7, use_sample_covariance=False)
+        for x, y in zip(a[0], b[0], strict=True)
+    ]
+    assert float(dissimilarity(a, b)) == pytest.approx(1 - np.mean(similar), abs=1e-5)
+    assert float(dissimilarity(a, a)) == pytest.approx(0, abs=1e-6)
+
+
 def test_hinge_losses_by_hand():
     real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
     assert float(hinge_discriminator(real, fake)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
@@ -208,7 +219,7 @@ def test_reconstruction_losses_by_hand():
     losses = method.generator_losses(image, hole, coarse, refined)
     assert float(losses["l1"]) == pytest.approx(0.1)
     assert float(losses["low_pass"]) == pytest.approx(0.2)  # a mean of a constant
-    assert float(losses["high_pass"]) == pytest.approx(0.1 * 16 / 14**2)  # the filter sums to 1; 16 pixels of 14 x 14
+    assert float(losses["high_pass"]) == pytest.approx(0.1 * 16 / 14**2)  # the filter sums to 1
     assert float(losses["hole_l1"]) == pytest.approx(0.1 + 0.5 * 0.2)
     edges = F.l1_loss(paper.sobel_edges(refined), paper.sobel_edges(image))
     assert float(losses["edge_l1"]) == pytest.approx(float(edges))
@@ -237,7 +248,8 @@ def test_steps_change_both_networks_and_log_finite_values():
     }
     for k in range(2):
         logs = method.step(*batch(seed=k), k, backward=lambda loss: loss.backward())
-    assert {"l1", "low_pass", "high_pass", "edge_l1", "adversarial", "feature_matching", "discriminator"} <= logs.keys()
+    expected = {"l1", "low_pass", "high_pass", "edge_l1", "adversarial", "feature_matching", "discriminator"}
+    assert expected <= logs.keys()
     assert all(np.isfinite(value) for value in logs.values())
     for name, network in method.networks.items():
         for key, value in network.named_parameters():
@@ -257,5 +269,7 @@ def test_it_can_learn_at_all():
     image = (rows * torch.rand(4, 3, 1, 1) + 0.2 * torch.rand(4, 3, 1, 1)).expand(4, 3, 32, 32).contiguous()
     hole = torch.zeros(4, 1, 32, 32)
     hole[..., 8:24, 8:24] = 1
-    errors = [method.step(image, hole, k, backward=lambda loss: loss.backward())["hole_l1"] for k in range(60)]
+    errors = [
+        method.step(image, hole, k, backward=lambda loss: loss.backward())["hole_l1"] for k in range(60)
+    ]
     assert errors[-1] < 0.5 * errors[0]

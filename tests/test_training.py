@@ -311,7 +311,7 @@ def script(tmp_path: Path, photos: str, output: Path, overrides: str = "{}", **c
         "from pathlib import Path, PosixPath\nfrom test_training import run\n"
         f"if __name__ == '__main__':\n"
         f"    finished = run({photos!r}, Path({str(output)!r}), {overrides}, **{changes!r})\n"
-        "    print(finished.why, finished.signal, finished.step, flush=True)\n"
+        "    print(finished.why, finished.signal, finished.step, finished.first, flush=True)\n"
     )
     return [sys.executable, "-W", "error", str(file)]
 
@@ -336,7 +336,7 @@ def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, env=environment(), **pipes) as process:
             wait_for(lambda: checkpoints.holds_run(output), process)
-            wait_for(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)  # noqa: B023
+            wait_for(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)
             time.sleep(0.2 * rng.random())
             process.kill()
         steps.append(read_checkpoint(output)[0]["step"])
@@ -362,9 +362,9 @@ def test_a_signal_to_all_processes_ends_the_workers_in_order(photos: str, tmp_pa
     with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as process:
         wait_for(lambda: (output / "stats.jsonl").exists() and len(stats(output)) > 0, process)
         os.killpg(process.pid, signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     step = read_checkpoint(output)[0]["step"]
-    assert (out, process.returncode) == (f"signal {int(signal.SIGTERM)} {step}\n", 0), err
+    assert (out, process.returncode) == (f"signal {int(signal.SIGTERM)} {step} True\n", 0), err
     assert "Traceback" not in err
 
 
@@ -449,7 +449,7 @@ def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path:
 def test_a_damaged_checkpoint_is_one_line(
     photos: str, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
-    damage(checkpoints.newest(run(photos, tmp_path / "run", steps=1).run))
+    damage(run(photos, tmp_path / "run", steps=1).run / "checkpoint" / "0000000001")
     with pytest.raises(TrainingError) as caught:
         run(photos, tmp_path / "run", resume=True)
     assert str(tmp_path / "run") in str(caught.value) and "\n" not in str(caught.value)
@@ -471,7 +471,7 @@ def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Pat
 
 
 def test_a_method_that_is_unknown_is_named(photos: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="expected a method among .*recurrent.*, got 'recurent'"):
+    with pytest.raises(TrainingError, match=r"expected a method among .*recurrent.*, got 'recurent'"):
         train("recurent", settings(photos, tmp_path / "run"))
 
 
@@ -512,11 +512,10 @@ def test_configure_says_what_is_wrong(wrong: dict[str, Any]) -> None:
 # options of the machine
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch's own tracing
 def test_compiled_networks_train_alike(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = torch.compile
-    monkeypatch.setattr(
-        torch, "compile", lambda network: real(network, backend="eager")
-    )  # needs no C++ compiler
+    real = torch.compile  # with a back end that needs no C++ compiler
+    monkeypatch.setattr(torch, "compile", lambda network, **_: real(network, backend="eager"))
     run(photos, tmp_path / "plain", steps=3)
     run(photos, tmp_path / "compiled", steps=2, compile=True)
     run(photos, tmp_path / "compiled", steps=3, compile=True, resume=True)
@@ -527,10 +526,13 @@ def test_compiled_networks_train_alike(photos: str, tmp_path: Path, monkeypatch:
 def test_two_processes_train_as_one(photos: str, tmp_path: Path, frozen: bool) -> None:
     overrides = {"noise": False, "frozen": frozen}
     two = {"devices": 2, "strategy": "ddp", "steps": 5, "log_every": 1, "sample_every": 5, "batch": 8}
-    command = script(tmp_path, photos, tmp_path / "two", repr(overrides), **two)
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    for _ in range(3):
+        command = script(tmp_path, photos, tmp_path / "two", repr(overrides), **two)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
+        if "EADDRINUSE" not in done.stderr:  # Lightning's free port may be taken before it is used
+            break
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n")) == ["", "steps None 5", "steps None 5"]
+    assert sorted(done.stdout.split("\n")) == ["", "steps None 5 False", "steps None 5 True"]
     run(photos, tmp_path / "one", overrides, **{**two, "devices": 1, "strategy": "auto"})
     for one, other in zip(stats(tmp_path / "one"), stats(tmp_path / "two"), strict=True):
         assert one == pytest.approx(other, abs=1e-4)

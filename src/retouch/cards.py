@@ -124,6 +124,17 @@ def weights_folder() -> Traversable:
     return importlib.resources.files("retouch") / "weights"
 
 
+def shipped_names() -> list[str]:
+    """The names of the shipped models, the default first."""
+    folder = weights_folder()
+    names = (
+        [file.name[:-5] for file in folder.iterdir() if file.name.endswith(".json")]
+        if folder.is_dir()
+        else []
+    )
+    return sorted(names, key=lambda name: (name != DEFAULT, name))
+
+
 def cards() -> dict[str, Card]:
     """The cards of the shipped models by name, the default first.
 
@@ -131,9 +142,9 @@ def cards() -> dict[str, Card]:
         ModelError: a damaged card.
     """
     folder = weights_folder()
-    files = [file for file in folder.iterdir() if file.name.endswith(".json")]
-    found = [parse_card(file.read_bytes(), file.name) for file in files]
-    return {card.name: card for card in sorted(found, key=lambda card: (card.name != DEFAULT, card.name))}
+    return {
+        name: parse_card((folder / f"{name}.json").read_bytes(), f"{name}.json") for name in shipped_names()
+    }
 
 
 def weights_size(name: str) -> int:

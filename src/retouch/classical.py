@@ -13,6 +13,10 @@ OpenCV's four work on 8 bits per channel: also in the hole of a 16-bit photo. Al
 uses the seed.
 """
 
+import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +82,7 @@ def fsr() -> Predictor:
 
 
 def shift_map() -> Predictor:
-    """Known pixels moved into the hole by the most frequent offsets. Slow: up to half a minute a window."""
+    """Known pixels moved into the hole by their most frequent offsets. Slow: up to a minute a window."""
     return Classical(Limits(256, 1, 512), _shift_map)
 
 
@@ -125,25 +129,57 @@ def _inpaint(rgb: Floats, hole: Bools, algorithm: int) -> Floats:
 
 
 def _fsr(rgb: Floats, hole: Bools) -> Floats:
-    return _floats(_xphoto(_bytes(rgb), hole, cv2.xphoto.INPAINT_FSR_FAST))
+    """OpenCV's xphoto, whose mask is inverted: non-zero = known."""
+    filled = np.zeros(rgb.shape, np.uint8)
+    try:
+        cv2.xphoto.inpaint(_bytes(rgb), _known(hole), filled, cv2.xphoto.INPAINT_FSR_FAST)
+    except cv2.error as error:
+        raise ModelError(f"expected OpenCV to fill {_size(hole)}, got: {_one_line(str(error))}") from error
+    return _floats(filled)
+
+
+# OpenCV 5.0's shift-map sorts with a comparison that contradicts itself, and so reads beyond its arrays: its
+# answer depends on what lies there, and it may crash. In a process of its own, on memory that is filled with a
+# constant (glibc's MALLOC_PERTURB_), it answers the same each time, and a crash is an error like others.
+SHIFT_MAP = """
+import io, sys
+import cv2
+import numpy as np
+cv2.setNumThreads(1)
+given = np.load(io.BytesIO(sys.stdin.buffer.read()))
+filled = np.zeros_like(given["lab"])
+cv2.xphoto.inpaint(given["lab"], given["known"], filled, cv2.xphoto.INPAINT_SHIFTMAP)
+np.save(sys.stdout.buffer, filled)
+"""
 
 
 def _shift_map(rgb: Floats, hole: Bools) -> Floats:
-    """In CIELAB, as OpenCV asks. Where no offset fits it leaves what was there: here, Telea's fill."""
-    start = cv2.inpaint(_bytes(rgb), hole.view(np.uint8), RADIUS, cv2.INPAINT_TELEA)
-    lab = _xphoto(cv2.cvtColor(start, cv2.COLOR_RGB2LAB), hole, cv2.xphoto.INPAINT_SHIFTMAP)
-    return _floats(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+    """In CIELAB, as OpenCV asks. Pixels that no offset fits come back as 0, 0, 0: these get Telea's fill."""
+    given = io.BytesIO()
+    np.savez(given, lab=cv2.cvtColor(_bytes(rgb), cv2.COLOR_RGB2LAB), known=_known(hole))
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", SHIFT_MAP],
+        input=given.getvalue(),
+        capture_output=True,
+        check=False,
+        env=os.environ | {"MALLOC_PERTURB_": "85"},
+    )
+    if ended.returncode:
+        reason = _one_line(ended.stderr.decode(errors="replace")[-300:]) or f"exit status {ended.returncode}"
+        raise ModelError(f"expected OpenCV's shift-map to fill {_size(hole)}, got: {reason}")
+    lab = np.load(io.BytesIO(ended.stdout))
+    filled = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    left = (lab == 0).all(axis=-1, keepdims=True)  # no colour of RGB: its a and b are about 128
+    return np.where(left, _inpaint(rgb, hole, cv2.INPAINT_TELEA), _floats(filled))
 
 
-def _xphoto(picture: npt.NDArray[Any], hole: Bools, algorithm: int) -> npt.NDArray[Any]:
-    """OpenCV's xphoto, whose mask is inverted: non-zero = known."""
-    known = (~hole).astype(np.uint8) * 255
-    filled = np.zeros_like(picture)
-    try:
-        cv2.xphoto.inpaint(picture, known, filled, algorithm)
-    except cv2.error as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"expected OpenCV to complete {hole.shape[1]} x {hole.shape[0]} px, got: {reason}"
-        ) from error
-    return filled
+def _known(hole: Bools) -> Bytes:
+    return np.where(hole, np.uint8(0), np.uint8(255))
+
+
+def _size(hole: Bools) -> str:
+    return f"{hole.shape[1]} x {hole.shape[0]} px"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -118,16 +118,21 @@ def models(*, json: bool = False) -> None:
             {"models": shipped, "classical": [{"name": n, "good_for": d} for n, d in classical.items()]}
         )
         return
+    measured = [row for card in cards.values() for row in card.quality]
+
+    def quality(name: str) -> str:
+        return "\n".join(dict.fromkeys(_quality(row) for row in measured if row["model"] == name))
+
     rows = [
         (
             name + " (default)" * (name == DEFAULT),
             card.good_for,
             f"{weights_size(name) / 1e6:.1f} MB",
-            "\n".join(_quality(row) for row in card.quality if row["model"] == name),
+            quality(name),
         )
         for name, card in cards.items()
     ]
-    rows += [(name, summary, "", "") for name, summary in classical.items()]
+    rows += [(name, summary, "", quality(name)) for name, summary in classical.items()]
     _say_table(("model", "what it does", "size", "quality"), rows)
 
 

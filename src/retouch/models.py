@@ -19,7 +19,7 @@ import PIL.Image
 
 from retouch import engine
 from retouch import image as images
-from retouch.cards import DEFAULT, Card, cards, parse_card, weights_folder
+from retouch.cards import DEFAULT, Card, cards, parse_card, shipped_names, weights_folder
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
 from retouch.errors import MissingExtraError, ModelError
@@ -213,7 +213,7 @@ def load(name: str | os.PathLike[str] | None = None, *, threads: int | None = No
     name = DEFAULT if name is None else os.fspath(name)
     if name.startswith("hf:"):
         return _load_file(name, _from_hub(name), threads)
-    if any(file.name == f"{name}.json" for file in weights_folder().iterdir()):
+    if name in shipped_names():
         with importlib.resources.as_file(weights_folder()) as weights:
             return _load_file(name, weights / f"{name}.onnx", threads)
     if name in CLASSICAL:
@@ -222,7 +222,7 @@ def load(name: str | os.PathLike[str] | None = None, *, threads: int | None = No
         return _load_run(Path(name))
     if os.path.isfile(name) or name.lower().endswith(".onnx"):
         return _load_file(name, Path(name), threads)
-    near = difflib.get_close_matches(name[:80], [*cards(), *CLASSICAL], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name[:80], [*shipped_names(), *CLASSICAL], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ModelError(
         f"expected a model, got {name[:80]!r}: {hint}`retouch models` lists their names; "

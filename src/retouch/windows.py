@@ -13,7 +13,7 @@ over the mask costs as much as there is hole, not as much as there is photograph
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -125,8 +125,7 @@ def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
     """
     if hole.ndim != 2 or hole.dtype != np.bool_:
         raise MaskError(f"expected a hole of shape (H, W) and dtype bool, got {hole.shape} and {hole.dtype}")
-    size = (hole.shape[0], hole.shape[1])
-    touched = _cells(hole, whole=False)
+    size, touched = (hole.shape[0], hole.shape[1]), _cells(hole, whole=False)
     if not touched.any():
         return ()
     if not _too_deep(hole, size, limits):
@@ -178,31 +177,33 @@ def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
 
 def _cells(mask: Bools, *, whole: bool) -> Bools:
     """One boolean per 8 x 8 cell (cut off at the ends): is any pixel missing, or (``whole``) are all."""
-    height, width = mask.shape
-    full = width // CELL * CELL
-    words = mask[:, :full] if mask.strides[1] == 1 else np.ascontiguousarray(mask[:, :full])
-    starts = np.arange(0, height, CELL)
-    every = np.frombuffer(b"\1" * CELL, np.uint64)
-    if whole:
-        cells = np.bitwise_and.reduceat(words.view(np.uint64), starts, axis=0) == every
-        last = np.logical_and.reduceat(mask[:, full:].all(axis=1), starts)
-    else:
-        cells = np.bitwise_or.reduceat(words.view(np.uint64), starts, axis=0) != 0
-        last = np.logical_or.reduceat(mask[:, full:].any(axis=1), starts)
-    return cells if full == width else np.concatenate([cells, last[:, None]], axis=1)
+    join = np.bitwise_and if whole else np.bitwise_or
+    width = mask.shape[1] // CELL * CELL
+    words = (mask[:, :width] if mask.strides[1] == 1 else mask[:, :width].copy()).view(np.uint64)
+    joined = _by_eights(words, join)
+    cells: Bools = joined == np.frombuffer(b"\1" * CELL, np.uint64) if whole else joined != 0
+    if width < mask.shape[1]:
+        cells = np.hstack([cells, _by_eights(join.reduce(mask[:, width:], axis=1, keepdims=True), join)])
+    return cells
+
+
+def _by_eights(grid: npt.NDArray[Any], join: np.ufunc) -> npt.NDArray[Any]:
+    """Join every eight rows, and those that are left at the end."""
+    whole = len(grid) // CELL * CELL
+    rows = join.reduce(grid[:whole].reshape(-1, CELL, grid.shape[1]), axis=1)
+    return rows if whole == len(grid) else np.vstack([rows, join.reduce(grid[whole:], axis=0)])
 
 
 def _distance(missing: Bools) -> npt.NDArray[np.float32]:
     """Distance in px from the middle of each missing cell to the next known one; beyond the ends are none."""
-    distance = cv2.distanceTransform(missing.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(missing.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     return distance.astype(np.float32) * np.float32(CELL) - np.float32(CELL / 2)
 
 
 def _deepest(cells: Bools, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Per cell, the greatest depth in the connected hole that it belongs to."""
     count, found = cv2.connectedComponents(cells.view(np.uint8), connectivity=8)
-    labels: npt.NDArray[np.int32] = found.astype(np.int32, copy=False)
-    greatest = np.zeros(count, np.float32)
+    labels, greatest = np.asarray(found, np.int32), np.zeros(count, np.float32)
     np.maximum.at(greatest, labels, depth)
     return np.take(greatest, labels)
 
@@ -210,13 +211,14 @@ def _deepest(cells: Bools, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 def _too_deep(mask: Bools, size: tuple[int, int], limits: Limits) -> bool:
     """Whether windows cannot bracket the hole: the picture is too large for one, the hole too thick or far.
 
-    Thick: more than half of what a window brackets to the nearest known pixel or the picture's border.
-    Far: more than a window to the nearest known pixel, so that some window would have nothing to go by.
+    Thick: more than half of what a window brackets to the next known pixel or the picture's border. Far:
+    more than a window to the next known pixel, so that some window would have nothing to go by.
     """
     if max(size) <= limits.largest // limits.multiple * limits.multiple:
         return False
-    thick = _distance(np.pad(_cells(mask, whole=True), 1)).max() > BRACKET / 2 * limits.largest
-    return bool(thick or _distance(_cells(mask, whole=True)).max() > limits.largest)
+    whole = _cells(mask, whole=True)
+    thick = _distance(np.pad(whole, 1)).max() > BRACKET / 2 * limits.largest
+    return bool(thick or _distance(whole).max() > limits.largest)
 
 
 def _bounds(grid: Bools) -> Box:
@@ -238,10 +240,9 @@ def _side(extent: int, length: int, limits: Limits) -> int:
     """Side of a window for a hole of this extent along an axis of this length; 0 where none brackets it."""
     if length <= limits.native or extent <= BRACKET * limits.native:
         return limits.native
-    # In coarse steps, so that there are few shapes and windows batch.
-    step = limits.multiple * max(1, limits.native // 4 // limits.multiple)
-    whole = -(-length // limits.multiple) * limits.multiple
-    side = min(limits.largest // limits.multiple * limits.multiple, whole, -(-2 * extent // step) * step)
+    unit = limits.multiple
+    step = unit * max(1, limits.native // 4 // unit)  # coarse: so there are few shapes, and windows batch
+    side = min(limits.largest // unit * unit, -(-length // unit) * unit, -(-2 * extent // step) * step)
     return side if side >= length or extent <= BRACKET * side else 0
 
 
@@ -344,7 +345,7 @@ def _stages(level: int, found: list[tuple[Box, Box, tuple[int, int]]]) -> list[W
 
 
 def meet(box: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Bools:
-    """Which of the (N, 4) boxes share a pixel with this one."""
+    """Which of the (N, 4) boxes share a pixel with this box."""
     top, left, bottom, right = others.T
     shared: Bools = (top < box[2]) & (bottom > box[0]) & (left < box[3]) & (right > box[1])
     return shared

@@ -1,4 +1,4 @@
-"""Feature networks for perceptual and style losses, and LPIPS.
+"""Perceptual losses and distances: feature networks, style, SSIM, LPIPS.
 
 Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer and super-resolution", ECCV 2016;
 Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness of deep features as a perceptual
@@ -82,13 +82,13 @@ class VGG19Features(nn.Module):
 
         Taps of ``PERCEPTUAL_TAPS`` come at VGG's own width (through the auxiliary layer where distilled).
         """
-        if self.distilled:
-            x = self._conv(image, "scale")
-        else:
-            x = (image - self.get_buffer("mean")) / self.get_buffer("std")
+        plain = (image - self.get_buffer("mean")) / self.get_buffer("std")
+        x = self._conv(image, "scale") if self.distilled else plain
         outputs = {}
         for tap in self.taps:
-            x = F.relu(self._conv(F.pad(x, (1, 1, 1, 1), mode="reflect" if self.distilled else "constant"), tap))
+            x = F.relu(
+                self._conv(F.pad(x, (1, 1, 1, 1), mode="reflect" if self.distilled else "constant"), tap)
+            )
             auxiliary = self.distilled and tap in PERCEPTUAL_TAPS
             outputs[tap] = F.relu(self._conv(x, f"aux{tap}")) if auxiliary else x
             if tap in POOL_AFTER:
@@ -117,6 +117,15 @@ def style_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor
     """Sum over relu2_2, 3_4, 4_4, 5_2 (those at hand) of the mean absolute difference of the Gram matrices."""
     taps = [tap for tap in STYLE_TAPS if tap in real]
     return torch.stack([F.l1_loss(gram(fake[tap]), gram(real[tap])) for tap in taps]).sum()
+
+
+def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
+    """1 - mean SSIM of two (B, 3, H, W) in [0, 1], in uniform 7 x 7 windows (Wang et al. 2004, Eq. 13)."""
+    mean = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], dim=1), 7, stride=1)
+    mean_a, mean_b, aa, bb, ab = mean.chunk(5, dim=1)
+    luminance = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    structure = (2 * (ab - mean_a * mean_b) + 0.03**2) / (aa - mean_a**2 + bb - mean_b**2 + 0.03**2)
+    return 1 - (luminance * structure).mean()
 
 
 class LPIPS(nn.Module):
@@ -164,5 +173,7 @@ class LPIPS(nn.Module):
         for i, (a, b) in enumerate(zip(self._features(image), self._features(completion), strict=True)):
             a = a / (a.square().sum(1, keepdim=True).sqrt() + 1e-10)
             b = b / (b.square().sum(1, keepdim=True).sqrt() + 1e-10)
-            total = total + F.conv2d((a - b).square(), self.get_buffer(f"lin{i}_model_1_weight")).mean((1, 2, 3))
+            total = total + F.conv2d((a - b).square(), self.get_buffer(f"lin{i}_model_1_weight")).mean(
+                (1, 2, 3)
+            )
         return total

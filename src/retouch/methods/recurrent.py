@@ -33,7 +33,7 @@ Deviations
       to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
     - Config.composite: ours, off by default; known pixels are never taken from the prediction, so that the
       perceptual and style losses need not judge it there.
-    - Config.hole_l1, warmup, total_steps, clip: ours, off or neutral by default; what they did stands in the card.
+    - Config.hole_l1, ssim, warmup, total_steps, clip: ours, neutral by default; what they did: the card.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods.nn import depthwise, hinge_discriminator, hinge_generator
-from retouch.methods.perceptual import VGG19Features, load_vgg, perceptual_loss, style_loss
+from retouch.methods.perceptual import VGG19Features, dissimilarity, load_vgg, perceptual_loss, style_loss
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Config:
     smooth_start: bool = False  # ours: hole filled smoothly instead of white, passes predict the difference
     composite: bool = False  # ours: perceptual and style losses see the composite, not the whole prediction
     hole_l1: float = 0.0  # ours: weight of the mean L1 over the hole's pixels, coarse and refined
+    ssim: float = 0.0  # ours: weight of 1 - SSIM of the composite (Zhao et al. 2017)
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
@@ -127,10 +128,12 @@ def smooth_fill(image: Tensor, hole: Tensor, levels: int = 6, rounds: int = 4) -
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, padding: str = "reflect"
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, *, reflect: bool = True
 ) -> nn.Conv2d:
     width = dilation * (kernel - 1) // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, width, dilation, padding_mode=padding)
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, width, dilation, padding_mode="reflect" if reflect else "zeros"
+    )
     nn.init.xavier_normal_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
@@ -143,7 +146,14 @@ class RecurrentConv(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, norm: bool = False, act: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        norm: bool = False,
+        act: bool = True,
     ) -> None:
         super().__init__()
         self.input = _conv(inputs, outputs, kernel, stride)
@@ -152,11 +162,9 @@ class RecurrentConv(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor, buffer: Tensor | None) -> Tensor:
-        y = self.input(x)
-        if buffer is None:  # pass 1: the convolution of a zero buffer is its bias
-            y = y + self.buffer.bias.view(1, -1, 1, 1)  # type: ignore[union-attr]
-        else:
-            y = y + self.buffer(buffer)
+        # in pass 1 the buffer is zero, and its convolution is its bias
+        state = self.buffer.bias.view(1, -1, 1, 1) if buffer is None else self.buffer(buffer)  # type: ignore[union-attr]
+        y = self.input(x) + state
         if self.norm:
             y = F.instance_norm(y)
         return F.elu(y) if self.act else y
@@ -183,7 +191,9 @@ class DenseMultiscaleFusion(nn.Module):
         quarter = channels // 4
         self.reduce = _conv(channels, quarter)
         # zeros beyond the border: reflection would want windows of more than 8 x 4 pixels
-        self.branches = nn.ModuleList(_conv(quarter, quarter, dilation=d, padding="zeros") for d in (1, 2, 4, 8))
+        self.branches = nn.ModuleList(
+            _conv(quarter, quarter, dilation=d, reflect=False) for d in (1, 2, 4, 8)
+        )
         self.sums = nn.ModuleList(_conv(quarter, quarter) for _ in range(3))
         self.fuse = _conv(channels, channels, kernel=1)
 
@@ -274,8 +284,9 @@ class Generator(nn.Module):
         self.fusion = nn.Sequential(*(DenseMultiscaleFusion(4 * c) for _ in range(config.fusion_blocks)))
         self.merge = nn.ModuleList([_conv(12 * c, 8 * c), _conv(8 * c, 4 * c)])
         if config.smooth_start:  # begin at the interpolation itself
-            for conv in (self.decoder[-1].input, self.decoder[-1].buffer):
-                nn.init.zeros_(conv.weight)
+            last = self.decoder[-1]
+            for conv in (last.get_submodule("input"), last.get_submodule("buffer")):
+                nn.init.zeros_(conv.get_parameter("weight"))
 
     def _embed_refine(self, x: Tensor, hole: Tensor) -> Tensor:
         quarter = F.max_pool2d(hole, 4)
@@ -391,7 +402,9 @@ class Recurrent:
             return factor * float(0.02 + 0.98 * (1 + torch.cos(torch.pi * done)) / 2)
         return factor * (config.decay if k >= config.decay_step else 1.0)
 
-    def generator_losses(self, image: Tensor, hole: Tensor, coarse: Tensor, refined: Tensor) -> dict[str, Tensor]:
+    def generator_losses(
+        self, image: Tensor, hole: Tensor, coarse: Tensor, refined: Tensor
+    ) -> dict[str, Tensor]:
         """The reconstruction terms of L_Total (§4.2), unweighted, those with a weight above 0."""
         config = self.config
         difference = (refined - image).abs()
@@ -406,9 +419,12 @@ class Recurrent:
         if config.hole_l1:
             inside = hole / (3 * hole.sum()).clamp_min(1)
             losses["hole_l1"] = (inside * (difference + 0.5 * (coarse - image).abs())).sum()
+        composite = image + hole * (refined - image)
+        if config.ssim:
+            losses["ssim"] = dissimilarity(composite, image)
         if self.vgg is not None:
             real = self.vgg(image)
-            fake = self.vgg(image + hole * (refined - image) if config.composite else refined)
+            fake = self.vgg(composite if config.composite else refined)
             if config.perceptual:
                 losses["perceptual"] = perceptual_loss(real, fake)  # L_Perc
             if config.style:
@@ -469,7 +485,9 @@ class Recurrent:
         if "discriminator" in self.networks:
             self.networks["discriminator"].requires_grad_(True)
         logs |= losses | {"total": total}
-        return {name: float(value.detach()) for name, value in logs.items()} | {"lr": factor * config.learning_rate}
+        return {name: float(value.detach()) for name, value in logs.items()} | {
+            "lr": factor * config.learning_rate
+        }
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

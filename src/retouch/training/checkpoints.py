@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -28,6 +29,7 @@ from retouch.errors import TrainingError
 from retouch.training.settings import Settings
 
 FORMAT = 1  # of state.json and of the files beside it
+TRIES = 20  # a run that is still going may remove a checkpoint while it is read
 
 Weights = dict[str, dict[str, Tensor]]  # file's stem -> name -> tensor
 
@@ -48,21 +50,20 @@ def read_checkpoint(
     Raises:
         TrainingError: no checkpoint there, or a damaged or foreign one.
     """
-    for _ in range(3):  # a run that is still going may remove a checkpoint while it is read
-        folder = newest(run)
+    missing: OSError | None = None
+    for _ in range(TRIES):
+        found = _whole(Path(run) / "checkpoint")
         try:
-            return _read(folder, wanted)
+            if found:
+                return _read(found[-1], wanted)
         except FileNotFoundError as error:
             missing = error
-    raise TrainingError(f"{missing.filename or folder}: expected a whole checkpoint, got no such file")
-
-
-def newest(run: str | os.PathLike[str]) -> Path:
-    """The folder of a run's newest checkpoint; TrainingError where there is none."""
-    found = _whole(Path(run) / "checkpoint")
-    if not found:
-        raise TrainingError(f"{run}: expected the folder of a training run, got one without a checkpoint")
-    return found[-1]
+        if not (Path(run) / "checkpoint").is_dir():
+            break
+        time.sleep(0.02)
+    if missing is not None:
+        raise TrainingError(f"{missing.filename}: expected a whole checkpoint, got no such file")
+    raise TrainingError(f"{run}: expected the folder of a training run, got one without a checkpoint")
 
 
 def holds_run(run: str | os.PathLike[str]) -> bool:
@@ -199,7 +200,7 @@ def _read(folder: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], 
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise TrainingError(f"{folder}: expected a checkpoint of format {FORMAT}, got another")
         names = [name for name in state["groups"] if wanted(name)]
-        return state, {name: load_file(folder / f"{name}.safetensors") for name in names}
+        return state, {name: load((folder / f"{name}.safetensors").read_bytes()) for name in names}
     except (ValueError, KeyError, SafetensorError) as error:
         if isinstance(error, TrainingError):
             raise

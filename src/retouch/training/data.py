@@ -31,7 +31,7 @@ from retouch.errors import RetouchError, TrainingError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
-GRACE = 30  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
+GRACE = 10  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
 TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is shown in the sample grids
 
 Batch = tuple[Tensor, Tensor]  # images and holes

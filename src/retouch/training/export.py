@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 
@@ -57,7 +57,9 @@ def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
         try:
             network.load_state_dict(weights[f"{name}.ema"])
         except (KeyError, RuntimeError) as error:
-            raise TrainingError(f"{run}: expected weights that fit {state['method']}, got {str(error).splitlines()[0]}") from error
+            raise TrainingError(
+                f"{run}: expected weights that fit {state['method']}, got {str(error).splitlines()[0]}"
+            ) from error
     return Completion(method).eval().requires_grad_(False), state
 
 
@@ -97,7 +99,6 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
     """
     shape = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     image, hole = _example(2, limits.native, limits.native + limits.multiple, seed=0)
-    buffer = io.BytesIO()
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -117,8 +118,7 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
         finally:
             logger.setLevel(level)
     assert program is not None  # the dynamo exporter always returns one
-    program.save(buffer)
-    data = buffer.getvalue()
+    data: bytes = program.model_proto.SerializeToString()
     _check(module, data, limits)
     return data
 
@@ -134,7 +134,9 @@ def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Te
 
 def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    sides = sorted({limits.native, limits.multiple * (limits.native // limits.multiple // 2 or 1), limits.largest})
+    sides = sorted(
+        {limits.native, limits.multiple * (limits.native // limits.multiple // 2 or 1), limits.largest}
+    )
     for seed, side in enumerate(sides):
         image, hole = _example(2, limits.native, side, seed)
         with torch.inference_mode():
@@ -142,7 +144,9 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
         (got,) = session.run(["completion"], {"image": image.numpy(), "hole": hole.numpy()})
         difference = float(np.abs(got - expected).max())
         if not difference <= TOLERANCE:
-            raise ModelError(f"expected ONNX Runtime within {TOLERANCE} of PyTorch, got {difference:.2g} apart")
+            raise ModelError(
+                f"expected ONNX Runtime within {TOLERANCE} of PyTorch, got {difference:.2g} apart"
+            )
 
 
 def command_line(state: dict[str, Any], run: Path) -> str:

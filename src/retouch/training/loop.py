@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -80,6 +81,7 @@ class Finished:
         signal: the signal's number; None without one, and in every process but the first.
         step: steps done in all.
         images: images seen in all, without those of the runs that it started from.
+        first: whether this is the first of the processes that trained; the others have nothing to say.
     """
 
     run: Path
@@ -87,6 +89,7 @@ class Finished:
     signal: int | None
     step: int
     images: int
+    first: bool = True
 
 
 def train(
@@ -126,8 +129,9 @@ def train(
             strategy=settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
         )
-    except (ValueError, RuntimeError) as error:
-        raise TrainingError(f"expected devices that this machine has, got {error}") from error
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise TrainingError(f"expected devices that this machine has, got: {reason}") from error
     run = partial(
         _train, build=partial(build, config), settings=settings, sources=sources, state=state, weights=weights
     )
@@ -253,7 +257,7 @@ def _train(
         why: Literal["steps", "minutes", "signal"]
         why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
         number = (caught or [signal.SIGTERM])[0] if why == "signal" and first else None
-    return Finished(run, why, number, state["step"], state["images"])
+    return Finished(run, why, number, state["step"], state["images"], first)
 
 
 def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
