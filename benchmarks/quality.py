@@ -4,8 +4,9 @@
         --model recurrent-scenes --model telea --trunk squeezenet.safetensors --heads lpips_heads.safetensors
 
 One line per photo, hole and model is written as it is measured; what stands in the file is not measured again.
-``--card NAME.json`` writes the means into a model's card. PSNR and SSIM are scikit-image's (SSIM with Gaussian
-weights, sigma 1.5), on 8-bit RGB, per photo (PSNR at most 60 dB), then averaged; LPIPS is v0.1 on SqueezeNet.
+``--card NAME.json`` puts the means into a model's card, in place of earlier ones of this data's name. PSNR (at most
+60 dB) and SSIM (Gaussian weights, sigma 1.5) are scikit-image's, on 8-bit RGB, per photo, then averaged; LPIPS is
+v0.1 on SqueezeNet.
 """
 
 import argparse
@@ -62,11 +63,13 @@ def main() -> None:
         ]
         if todo:
             measure(args, model, todo)
-    table = means(rows(args.output), name, args.model)
+    within = (row for row in rows(args.output) if int(row["photo"]) < count(args))
+    table = means(within, name, args.model)
     show(table)
     if args.card:
         card = parse_card(args.card.read_bytes(), str(args.card))
-        atomic_write(args.card, dataclasses.replace(card, quality=tuple(table)).to_json().encode())
+        kept = [row for row in card.quality if row["data"] != name]
+        atomic_write(args.card, dataclasses.replace(card, quality=(*kept, *table)).to_json().encode())
         print(f"{args.card}: {len(table)} rows of quality written")
 
 

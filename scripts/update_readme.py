@@ -13,13 +13,13 @@ def table(card: Card) -> str:
     metrics = {"psnr": ("PSNR, dB ↑", 2), "ssim": ("SSIM ↑", 4), "lpips": ("LPIPS ↓", 4)}
     lines = [
         f"**`{card.name}`** ({card.method}, {card.images_seen:,} crops seen): {card.good_for}.\n",
-        f"| photos | holes | model | {' | '.join(title for title, _ in metrics.values())} |",
+        f"| photographs | holes | model | {' | '.join(title for title, _ in metrics.values())} |",
         "|---|---|---|" + "--:|" * len(metrics),
     ]
     for row in card.quality:
         figures = [f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in metrics.items()]
         name = f"**{row['model']}**" if row["model"] == card.name else row["model"]
-        lines.append(f"| {row['data']} | {row['masks']} | {name} | {' | '.join(figures)} |")
+        lines.append(f"| {row['photos']} of {row['data']} | {row['masks']} | {name} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"
 
 

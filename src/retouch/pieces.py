@@ -132,8 +132,7 @@ def _line(height: int, width: int, points: list[Point], brushes: list[int]) -> P
     moved = [(x - left, y - top) for x, y in points]
     for (start, end), brush in zip(pairwise(moved), brushes, strict=True):
         cv2.line(shape, start, end, 1, brush)
-    first_x, first_y = moved[0]
-    return Piece(top, left, shape, partial(_from_point, *shape.shape, first_y, first_x))
+    return Piece(top, left, shape, partial(_from_point, *shape.shape, *reversed(moved[0])))
 
 
 def strokes(height: int, width: int, ratio: float, rng: np.random.Generator) -> Iterator[Piece]:
@@ -238,9 +237,7 @@ def _written(
     cv2.putText(level, line, (2, base), font, size, 255, 1, cv2.LINE_8)
     cos, sin = math.cos(angle), math.sin(angle)
     # Corners of the line's box in the picture: what of the picture it touches.
-    corners = [
-        (x + cos * u - sin * v, y + sin * u + cos * v) for u in (0, box_w) for v in (-tall - 2, under + 2)
-    ]
+    corners = [(x + cos * u - sin * v, y + sin * u + cos * v) for u in (0, box_w) for v in (-base, under + 2)]
     left, right = max(math.floor(min(c[0] for c in corners)), 0), math.ceil(max(c[0] for c in corners)) + 1
     top, bottom = max(math.floor(min(c[1] for c in corners)), 0), math.ceil(max(c[1] for c in corners)) + 1
     right, bottom = min(right, width), min(bottom, height)

@@ -1,7 +1,7 @@
 """Which crops of a photograph to complete, and in which order: pure geometry, no pixels.
 
-The hole is first looked at through a grid of 8 x 8 px cells, so that everything after one cheap pass
-over the mask costs as much as there is hole, not as much as there is photograph:
+The hole is looked at through a grid of 8 x 8 px cells, so that all that comes after one cheap pass over the
+mask costs as much as there is hole, not as much as there is photograph:
 
 1. a hole deeper than a window can bracket is halved until it fits (*levels*: level ``k`` is the photograph
    shrunk by ``2 ** k``); every finer level then repeats only a *band* along the hole's border;
@@ -189,9 +189,9 @@ def _cells(mask: Bools, *, whole: bool) -> Bools:
 
 def _by_eights(grid: npt.NDArray[Any], join: np.ufunc) -> npt.NDArray[Any]:
     """Join every eight rows, and those that are left at the end."""
-    whole = len(grid) // CELL * CELL
-    rows = join.reduce(grid[:whole].reshape(-1, CELL, grid.shape[1]), axis=1)
-    return rows if whole == len(grid) else np.vstack([rows, join.reduce(grid[whole:], axis=0)])
+    full, rest = divmod(len(grid), CELL)
+    rows = join.reduce(grid[: full * CELL].reshape(full, CELL, grid.shape[1]), axis=1)
+    return np.vstack([rows, join.reduce(grid[full * CELL :], axis=0)]) if rest else rows
 
 
 def _distance(missing: Bools) -> npt.NDArray[np.float32]:
