@@ -262,9 +262,7 @@ def _cover(
     ``mask`` is the hole in the part of the level's picture, of height and width ``size``, that begins at
     ``corner``, top and left; ``cells`` has one boolean per cell of it.
     """
-    if not cells.any():
-        return
-    for core in _cut(cells, mask, _bounds(cells), size, limits)[1]:
+    for core in _cut(cells, mask, _bounds(cells), size, limits)[1] if cells.any() else []:
         core = core.shifted(*corner)
         height, width = _side(core.height, size[0], limits), _side(core.width, size[1], limits)
         top, bottom = _place(core.top, core.bottom, height, size[0])

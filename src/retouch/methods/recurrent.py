@@ -243,7 +243,10 @@ def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -
     scores = patches.transpose(1, 2) @ patches  # (B, N positions, N candidates): cosine similarity
     scores = _fuse(scores, rows, columns)
     touched = F.max_pool2d(F.pad(F.max_pool2d(hole, 2), (1, 1, 1, 1)), 3, stride=1).flatten(2)  # (B, 1, N)
-    weights = F.softmax(softmax_scale * scores - 1e4 * touched, dim=-1)
+    logits = softmax_scale * scores - 1e4 * touched
+    # e^-60 counts for nothing; smaller weights would be denormal numbers, which slow the product down many times
+    logits = (logits - logits.amax(dim=-1, keepdim=True)).clamp_min(-60)
+    weights = F.softmax(logits, dim=-1)
     raw = F.unfold(F.pad(x, (1, 1, 1, 1), mode="reflect"), 4, stride=2)  # (B, C*16, N)
     mixed = raw @ weights.transpose(1, 2)  # (B, C*16, N)
     total = F.fold(mixed, (height + 2, width + 2), 4, stride=2)[:, :, 1:-1, 1:-1]
