@@ -19,7 +19,9 @@ def table(card: Card) -> str:
     for row in card.quality:
         figures = [f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in metrics.items()]
         name = f"**{row['model']}**" if row["model"] == card.name else row["model"]
-        lines.append(f"| {row['photos']} of {row['data']} | {row['masks']} | {name} | {' | '.join(figures)} |")
+        lines.append(
+            f"| {row['photos']} of {row['data']} | {row['masks']} | {name} | {' | '.join(figures)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

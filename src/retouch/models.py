@@ -109,7 +109,7 @@ def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # the arena keeps what the largest window took: a quarter more memory
+    options.enable_cpu_mem_arena = False  # it keeps what the largest window took
     options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said in one line
     try:
         session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])

@@ -31,7 +31,10 @@ def train(
     with _extra("training"):
         from retouch.training.loop import train as run
     finished = run(method, settings, overrides)
-    print(f"{finished.run}: {finished.step} steps, {finished.images} images seen, stopped by: {finished.why}")
+    if finished.first:
+        print(
+            f"{finished.run}: {finished.step} steps, {finished.images} images seen, stopped by: {finished.why}"
+        )
     return 0 if finished.signal is None else 128 + finished.signal
 
 
