@@ -326,8 +326,7 @@ def test_a_bug_keeps_its_traceback(say: Say, monkeypatch: pytest.MonkeyPatch) ->
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
-import numpy as np
+import os, signal, sys
 from retouch import cli, classical
 from retouch.windows import Limits
 
@@ -337,6 +336,7 @@ class Slow:
         os.kill(os.getpid(), signal.SIGINT)
         return image
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 classical.CLASSICAL["slow"] = Slow
 sys.exit(cli.main(sys.argv[1:]))
 """

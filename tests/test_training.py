@@ -307,11 +307,12 @@ def script(tmp_path: Path, photos: str, output: Path, overrides: str = "{}", **c
     """The command line of a process that trains the tiny method."""
     file = tmp_path / f"train-{len(list(tmp_path.iterdir()))}.py"
     file.write_text(
-        f"import sys\nsys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        f"import os\nimport sys\nsys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
         "from pathlib import Path, PosixPath\nfrom test_training import run\n"
         f"if __name__ == '__main__':\n"
         f"    finished = run({photos!r}, Path({str(output)!r}), {overrides}, **{changes!r})\n"
-        "    print(finished.why, finished.signal, finished.step, finished.first, flush=True)\n"
+        "    line = f'{finished.why} {finished.signal} {finished.step} {finished.first}\\n'\n"
+        "    os.write(1, line.encode())  # at once: two processes share the pipe\n"
     )
     return [sys.executable, "-W", "error", str(file)]
 
