@@ -70,7 +70,7 @@ def main() -> None:
         card = parse_card(args.card.read_bytes(), str(args.card))
         kept = [row for row in card.quality if row["data"] != name]
         atomic_write(args.card, dataclasses.replace(card, quality=(*kept, *table)).to_json().encode())
-        print(f"{args.card}: {len(table)} rows of quality written")
+        print(f"{args.card}: {len(table)} rows of quality for {name!r} written")
 
 
 def count(args: argparse.Namespace) -> int:
