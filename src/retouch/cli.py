@@ -4,20 +4,19 @@ Modules that take long to import are imported where they are used. ``main`` turn
 cause into one line and status 2; a traceback is a bug.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, Token
 from cyclopts.validators import Number
 
 import retouch
 from retouch.errors import RetouchError
+from retouch.terminal import one_line, say, say_json, say_table, windows_done
 
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
@@ -75,7 +74,7 @@ def complete(
     from retouch import files
 
     output = output or files.completed_path(image)
-    with _windows_done() as progress:
+    with windows_done() as progress:
         done = files.run(
             image,
             mask,
@@ -90,11 +89,11 @@ def complete(
             progress=progress,
         )
     if done.share:
-        _say(f"{output}: {done.share:.1%} of the photo filled by {done.model} in {done.seconds:.2f} s")
+        say(f"{output}: {done.share:.1%} of the photo filled by {done.model} in {done.seconds:.2f} s")
     else:
-        _say(f"{output}: a copy of the photo, as the mask has no hole")
+        say(f"{output}: a copy of the photo, as the mask has no hole")
     for note in done.photo.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
 
 
 @app.command(help_epilogue="Example: retouch models --json")
@@ -114,9 +113,7 @@ def models(*, json: bool = False) -> None:
             {**asdict(card), "bytes": weights_size(name), "default": name == DEFAULT}
             for name, card in cards.items()
         ]
-        _say_json(
-            {"models": shipped, "classical": [{"name": n, "good_for": d} for n, d in classical.items()]}
-        )
+        say_json({"models": shipped, "classical": [{"name": n, "good_for": d} for n, d in classical.items()]})
         return
     measured = [row for card in cards.values() for row in card.quality]
 
@@ -133,7 +130,7 @@ def models(*, json: bool = False) -> None:
         for name, card in cards.items()
     ]
     rows += [(name, summary, "", quality(name)) for name, summary in classical.items()]
-    _say_table(("model", "what it does", "size", "quality"), rows)
+    say_table(("model", "what it does", "size", "quality"), rows)
 
 
 @app.command(help_epilogue="Example: retouch methods")
@@ -145,7 +142,7 @@ def methods(*, json: bool = False) -> None:
     """
     entries = retouch.methods()
     if json:
-        _say_json(
+        say_json(
             [
                 {"name": name, "citation": e.citation, "summary": e.summary, "limits": asdict(e.limits)}
                 for name, e in entries.items()
@@ -153,7 +150,7 @@ def methods(*, json: bool = False) -> None:
         )
         return
     rows = [(name, entry.citation, entry.summary) for name, entry in entries.items()]
-    _say_table(("method", "paper", "what it does"), rows)
+    say_table(("method", "paper", "what it does"), rows)
 
 
 @app.command(
@@ -187,7 +184,7 @@ def mask(
     bounds = None if ratio is None else parse_ratio(ratio)
     height, width = files.picture_size(like, size)
     share = files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)
-    _say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
+    say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
 
 
 # Their options come from PyTorch's side of the house, which is imported when it is asked for.
@@ -218,7 +215,7 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish", "powershell"] | 
         path = app.install_completion(shell=shell)
     except ShellDetectionError as error:
         raise RetouchError("expected a known shell, found none: say which with --shell") from error
-    _say(f"{path}: completion for new shells (sourced from the shell's own start file where it needs that)")
+    say(f"{path}: completion for new shells (sourced from the shell's own start file where it needs that)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -246,62 +243,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"retouch: {_one_line(message)}", file=sys.stderr)
+    print(f"retouch: {one_line(message)}", file=sys.stderr)
     return status
-
-
-def _one_line(text: str) -> str:
-    """Line breaks become spaces, and what would steer a terminal is shown as it is written in code."""
-    joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in joined)
-
-
-def _say(text: str) -> None:
-    print(_one_line(text))
-
-
-def _say_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that wraps at a terminal's width and is never cut short where it goes elsewhere."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*heads, box=SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    console.print(table)
 
 
 def _quality(row: dict[str, str | float]) -> str:
     numbers = [f"{key} {value:.4g}" for key, value in row.items() if not isinstance(value, str)]
     return f"{row['masks']}: {', '.join(numbers)} ({row['data']})"
-
-
-@contextmanager
-def _windows_done() -> Iterator[Callable[[int, int], None] | None]:
-    """A counter on a terminal's last line, gone when the work is."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-
-    def progress(done: int, total: int) -> None:
-        print(f"\r{done} of {total} windows", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield progress
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
