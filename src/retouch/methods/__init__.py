@@ -7,6 +7,12 @@ from typing import Any
 from retouch.windows import Limits
 
 
+def _dcgan_direct() -> tuple[type, type]:
+    from retouch.methods import dcgan_direct
+
+    return dcgan_direct.Config, dcgan_direct.DCGANDirect
+
+
 def _recurrent() -> tuple[type, type]:
     from retouch.methods import recurrent
 
@@ -31,6 +37,12 @@ class Entry:
 
 
 METHODS: dict[str, Entry] = {
+    "dcgan_direct": Entry(
+        citation='Ansaerjiang, Jiang, Song, Xie, "Image Semantic Inpainting with DCGAN"',
+        summary="strided encoder/decoder on the damaged image; content, gradient and prior losses",
+        limits=Limits(native=64, multiple=16, largest=256),
+        load=_dcgan_direct,
+    ),
     "recurrent": Entry(
         citation='Jin Woo Baik, "Image Inpainting", Stanford University',
         summary="recurrent convolution, coarse to refine; Sobel edge discriminator; frequency-separation loss",

@@ -1,5 +1,7 @@
 """Blocks and losses that two or more papers share unchanged."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +19,28 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def hinge_generator(fake: Tensor) -> Tensor:
     """Hinge loss of a generator: - mean D(fake)."""
     return -fake.mean()
+
+
+def cross_entropy_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """- mean log D(real) - mean log(1 - D(fake)), D = sigmoid of the score (Goodfellow et al. 2014, Eq. 1).
+
+    Args:
+        real, fake: raw scores, any shape.
+    """
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def non_saturating(fake: Tensor) -> Tensor:
+    """- mean log D(fake), D = sigmoid of the score (Goodfellow et al. 2014, §3)."""
+    return F.softplus(-fake).mean()
+
+
+def warmup_cosine(k: int, warmup: int, total_steps: int) -> float:
+    """Factor on a learning rate at step k: linear warm-up, then a cosine to 2 %; 0 leaves either out."""
+    factor = min(1.0, (k + 1) / warmup) if warmup else 1.0
+    if total_steps:
+        factor *= 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, k / total_steps))) / 2
+    return factor
 
 
 def depthwise(image: Tensor, kernel: list[list[float]], *, padding: int = 0) -> Tensor:

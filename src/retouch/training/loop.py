@@ -26,6 +26,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
 from retouch.training import data
@@ -114,9 +115,9 @@ def train(
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
     kind, build = (entry or METHODS[method]).load()
     config = configure(kind, overrides or {})
-    sources = data.index(settings.data)
+    sources = photographs.index(settings.data)
     state, weights = _start(settings)
-    identity = data.fingerprint(sources)
+    identity = photographs.fingerprint(sources)
     if settings.resume:
         check_same(settings.output, state, method, config, settings, identity)
     state |= {"method": method, "config": plain(config), "settings": plain(settings)}
@@ -143,7 +144,7 @@ def _train(
     fabric: Fabric,
     build: Callable[[], Method],
     settings: Settings,
-    sources: tuple[data.Source, ...],
+    sources: tuple[photographs.Source, ...],
     state: dict[str, Any],
     weights: Weights,
 ) -> Finished:
@@ -185,7 +186,7 @@ def _train(
         # 2. The data, from the first sample that this run has not seen
         photos = data.Photos(
             sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
-            settings.mask_size or settings.size, settings.seed,
+            settings.mask_size or settings.size, settings.seed, whole=settings.whole, mirror=settings.mirror,
         )  # fmt: skip
         shown = data.Photos(**{**vars(photos), "stream": data.SAMPLES})
 

@@ -5,13 +5,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+from cyclopts import Parameter
 
 from retouch import masks
 from retouch.errors import TrainingError
 
 # a resumed run must agree on these: they decide what it learns from
-FIXED = ("data", "size", "zoom", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision")
+FIXED = (
+    "data", "size", "zoom", "whole", "mirror", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision",
+)  # fmt: skip
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -20,10 +24,12 @@ class Settings:
     """Settings of a training run, whatever the method.
 
     Args:
-        data: where the photos are, each ``PATH`` or ``PATH=N``: see ``data.index``.
+        data: where the photos are, each ``PATH`` or ``PATH=N``: see ``sources.index``.
         output: folder of the run; made where it is missing.
         size: side of the training crops, in pixels.
         zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
+        whole: instead, the largest square in the middle of each photo is reduced to ``size``.
+        mirror: every other crop is mirrored; ``--no-mirror`` leaves all as they are.
         masks: kinds of holes with their weights, ``KIND=WEIGHT``.
         ratio: share of the canvas that a hole takes, (least, most).
         mask_size: side of the canvas that holes are drawn on, in pixels; None: ``size``.
@@ -52,6 +58,8 @@ class Settings:
     output: Path
     size: int = 128
     zoom: float = 1.0
+    whole: bool = False
+    mirror: Annotated[bool, Parameter(negative="--no-mirror")] = True
     masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
     ratio: tuple[float, float] = (0.05, 0.5)
     mask_size: int | None = None
@@ -171,9 +179,10 @@ def check_same(
     """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
     pairs = [("method", state["method"], method)]
     config, asked = plain(config), plain(settings)
+    kept_settings = plain(Settings(data=(), output=run)) | state["settings"]  # older runs lack newer settings
     names = sorted({*config, *state["config"]})
     pairs += [(name, state["config"].get(name), config.get(name)) for name in names]
-    pairs += [(name, state["settings"].get(name), asked[name]) for name in FIXED]
+    pairs += [(name, kept_settings[name], asked[name]) for name in FIXED]
     pairs += [("photos (sha256 of their names and sizes)", state["data_sha256"], data)]
     for name, kept, got in pairs:
         if kept != got:
