@@ -25,7 +25,8 @@ from retouch import engine, masks
 from retouch.cards import parse_card
 from retouch.image import atomic_write, read
 from retouch.models import load
-from retouch.training.data import decode, index
+from retouch.sources import index
+from retouch.training.data import decode
 
 CAP = 60.0  # dB; where a completion is exact, as in a plain sky, PSNR would be infinite
 METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "lpips": "LPIPS"}

@@ -14,7 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retouch.errors import TrainingError
+from retouch import sources
+from retouch.errors import DataError, TrainingError
 from retouch.training import data
 
 KINDS = {"strokes": 0.5, "boxes": 0.5}
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 def photos(folder: Path, **changes: object) -> data.Photos:
     known = {"size": 16, "zoom": 1.5, "kinds": KINDS, "ratio": (0.1, 0.4), "canvas": 16, "seed": 0}
-    return data.Photos(data.index((str(folder),)), **{**known, **changes})  # type: ignore[arg-type]
+    return data.Photos(sources.index((str(folder),)), **{**known, **changes})  # type: ignore[arg-type]
 
 
 def take(kept: data.Photos, count: int, **options: int) -> list[data.Batch]:
@@ -72,13 +73,13 @@ def same(one: list[data.Batch], other: list[data.Batch]) -> bool:
 
 
 def test_index_lists_files_and_shards_by_name(folder: Path) -> None:
-    found = [(Path(source.path).name, source.name) for source in data.index((str(folder),))]
+    found = [(Path(source.path).name, source.name) for source in sources.index((str(folder),))]
     files = [("a.png", ""), ("b.WEBP", ""), ("c.jpg", "")]
     assert sorted(found) == [*files, *(("d.tar", f"{n:06d}.png") for n in range(3, 7))]
 
 
 def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:
-    for source in data.index((str(folder),)):
+    for source in sources.index((str(folder),)):
         pixels = data.decode(source)
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
         if source.name:
@@ -87,14 +88,14 @@ def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["", "/d.tar", "/*.tar", "/a.png", "/**/*.jpg"])
 def test_times_repeats_each_photo(folder: Path, pattern: str) -> None:
-    once = data.index((f"{folder}{pattern}",))
-    assert sorted(data.index((f"{folder}{pattern}=3",)), key=repr) == sorted(once * 3, key=repr)
+    once = sources.index((f"{folder}{pattern}",))
+    assert sorted(sources.index((f"{folder}{pattern}=3",)), key=repr) == sorted(once * 3, key=repr)
 
 
 def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> None:
     odd = folder.rename(tmp_path / "size=16")
-    assert len(data.index((str(odd),))) == 7
-    assert len(data.index((f"{odd}=2",))) == 14
+    assert len(sources.index((str(odd),))) == 7
+    assert len(sources.index((f"{odd}=2",))) == 14
 
 
 @pytest.mark.parametrize(
@@ -112,16 +113,16 @@ def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> N
 )
 def test_index_names_what_is_wrong(folder: Path, specs: tuple[str, ...], words: str) -> None:
     (folder / "broken.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(TrainingError) as caught:
-        data.index(tuple(spec.format(folder) for spec in specs))
+    with pytest.raises(DataError) as caught:
+        sources.index(tuple(spec.format(folder) for spec in specs))
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_cut_off_shard_is_refused(folder: Path) -> None:
     whole = (folder / "d.tar").read_bytes()
-    (folder / "d.tar").write_bytes(whole[: data.index((f"{folder}/d.tar",))[-1].offset + 10])
-    with pytest.raises(TrainingError, match=r"d\.tar"):
-        for source in data.index((f"{folder}/d.tar",)):
+    (folder / "d.tar").write_bytes(whole[: sources.index((f"{folder}/d.tar",))[-1].offset + 10])
+    with pytest.raises((DataError, TrainingError), match=r"d\.tar"):
+        for source in sources.index((f"{folder}/d.tar",)):
             data.decode(source)
 
 
@@ -134,7 +135,7 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
     }
     for name, pixels in files.items():
         assert cv2.imwrite(str(tmp_path / name), pixels)
-        decoded = data.decode(data.index((str(tmp_path / name),))[0])
+        decoded = data.decode(sources.index((str(tmp_path / name),))[0])
         np.testing.assert_array_equal(decoded, np.dstack([grey] * 3))
 
 
@@ -149,15 +150,15 @@ def test_an_unreadable_photo_is_named_in_one_line(tmp_path: Path, workers: int) 
 def test_an_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     with pytest.raises(TrainingError, match=r"empty\.png: expected a photo"):
-        data.decode(data.index((str(tmp_path),))[0])
+        data.decode(sources.index((str(tmp_path),))[0])
 
 
 def test_fingerprint_follows_names_and_not_places(folder: Path, tmp_path: Path) -> None:
-    before = data.fingerprint(data.index((str(folder),)))
+    before = sources.fingerprint(sources.index((str(folder),)))
     moved = folder.rename(tmp_path / "moved")
-    assert data.fingerprint(data.index((str(moved),))) == before
+    assert sources.fingerprint(sources.index((str(moved),))) == before
     (moved / "a.png").rename(moved / "z.png")
-    assert data.fingerprint(data.index((str(moved),))) != before
+    assert sources.fingerprint(sources.index((str(moved),))) != before
 
 
 # crops and holes

@@ -13,7 +13,15 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from retouch.errors import ImageError, MaskError, MissingExtraError, ModelError, RetouchError, TrainingError
+from retouch.errors import (
+    DataError,
+    ImageError,
+    MaskError,
+    MissingExtraError,
+    ModelError,
+    RetouchError,
+    TrainingError,
+)
 
 if TYPE_CHECKING:
     from retouch.cards import Card
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Card",
+    "DataError",
     "ImageError",
     "MaskError",
     "MissingExtraError",

@@ -12,6 +12,14 @@ class ImageError(RetouchError, ValueError):
     """A picture that cannot be read, is too large, or cannot be written as asked."""
 
 
+class ImageTypeError(ImageError):
+    """Not a picture of a kind that is read."""
+
+
+class ImageSizeError(ImageError):
+    """A picture of more pixels than are allowed, or of none."""
+
+
 class MaskError(RetouchError, ValueError):
     """A mask or hole that does not fit its image, or a mask that cannot be drawn as asked."""
 
@@ -20,8 +28,16 @@ class ModelError(RetouchError, ValueError):
     """An unknown model, a damaged weight file, or a model that cannot do what was asked."""
 
 
+class DataError(RetouchError, ValueError):
+    """Photographs that are not where they should be, or results of an evaluation that cannot be used."""
+
+
 class TrainingError(RetouchError, ValueError):
     """Training that cannot start (settings, data, checkpoint) or cannot go on (a loss that is not finite)."""
+
+
+class ServerError(RetouchError, ValueError):
+    """A server that cannot be started as asked."""
 
 
 class MissingExtraError(RetouchError, ImportError):

@@ -1,0 +1,113 @@
+"""Where photographs lie: folders, tar shards and patterns -> an index (file, offset, size). No PyTorch.
+
+The shards have WebDataset's layout (USTAR, one image per key) and are read in place: the index is made once, and
+every photo is then one read of a known part of a file, in any order and from any process.
+"""
+
+import glob
+import hashlib
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retouch.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one photo's bytes lie: a file of its own (``offset`` 0, ``size`` -1), or a part of a shard."""
+
+    path: str
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def label(self) -> str:
+        """For messages and results: the file, and the photo in it where it is a shard."""
+        return f"{self.path}: {self.name}" if self.name else self.path
+
+
+def index(data: Sequence[str]) -> tuple[Source, ...]:
+    """Lists every photo of a set, in an order that depends on the names alone.
+
+    Args:
+        data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
+            ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
+            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed.
+
+    Raises:
+        DataError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
+    """
+    sources: list[Source] = []
+    for spec in data:
+        path, times = _split(spec)
+        found = [source for file in _files(path) for source in _sources(file)]
+        if not found:
+            raise DataError(
+                f"{path}: expected photos ({' '.join(SUFFIXES)}) or .tar shards of them, got none"
+            )
+        sources += found * times
+    if not sources:
+        raise DataError("expected at least one folder or shard of photos, got none")
+    return tuple(sources)
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n".encode())
+    return digest.hexdigest()
+
+
+def read_bytes(source: Source) -> bytes:
+    """The content of one photo's file.
+
+    Raises:
+        OSError: the file or shard cannot be read.
+    """
+    with open(source.path, "rb") as file:
+        file.seek(source.offset)
+        return file.read(source.size)
+
+
+def _split(spec: str) -> tuple[str, int]:
+    path, equals, times = spec.rpartition("=")
+    if not equals or os.path.exists(spec):
+        return spec, 1
+    if not times.isdecimal() or int(times) < 1:
+        raise DataError(f"{spec}: expected PATH or PATH=N with an integer N >= 1, got N = {times!r}")
+    return path, int(times)
+
+
+def _files(path: str) -> list[str]:
+    if os.path.isdir(path):
+        kept = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        return sorted(name for name in kept if name.lower().endswith((*SUFFIXES, ".tar")))
+    if os.path.exists(path):
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))
+    if not found:
+        raise DataError(
+            f"{path}: expected a folder, a .tar shard or a pattern that matches some, got no such file"
+        )
+    return [name for match in found for name in _files(match)]
+
+
+def _sources(path: str) -> list[Source]:
+    if not path.lower().endswith(".tar"):
+        return [Source(path, "", 0, -1)] if path.lower().endswith(SUFFIXES) else []
+    try:
+        with tarfile.open(path, "r:") as shard:
+            return [
+                Source(path, member.name, member.offset_data, member.size)
+                for member in shard
+                if member.isreg() and member.name.lower().endswith(SUFFIXES)
+            ]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{path}: expected a tar shard of photos, got {error}") from error
