@@ -13,6 +13,12 @@ def _dcgan_direct() -> tuple[type, type]:
     return dcgan_direct.Config, dcgan_direct.DCGANDirect
 
 
+def _glcic() -> tuple[type, type]:
+    from retouch.methods import glcic
+
+    return glcic.Config, glcic.GLCIC
+
+
 def _recurrent() -> tuple[type, type]:
     from retouch.methods import recurrent
 
@@ -42,6 +48,12 @@ METHODS: dict[str, Entry] = {
         summary="strided encoder/decoder on the damaged image; content, gradient and prior losses",
         limits=Limits(native=64, multiple=16, largest=256),
         load=_dcgan_direct,
+    ),
+    "glcic": Entry(
+        citation='Sisir Nalla, "Image Inpainting using GAN\'s", Shiv Nadar University',
+        summary="dilated generator; a global and a local discriminator in one score; mean squared error",
+        limits=Limits(native=256, multiple=4, largest=512),
+        load=_glcic,
     ),
     "recurrent": Entry(
         citation='Jin Woo Baik, "Image Inpainting", Stanford University',

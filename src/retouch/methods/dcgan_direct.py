@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import cross_entropy_discriminator, non_saturating, warmup_cosine
+from retouch.methods.nn import cross_entropy_discriminator, hole_decibels, non_saturating, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 LAYERS = 4  # of stride 2: 64 x 64 -> 4 x 4 (DCGAN, Fig. 1)
@@ -99,16 +99,6 @@ def gradient_loss(completed: Tensor, image: Tensor) -> Tensor:
     """
     error = completed - image
     return error.diff(dim=3).abs().mean() + error.diff(dim=2).abs().mean()
-
-
-def hole_decibels(completed: Tensor, image: Tensor, hole: Tensor) -> Tensor:
-    """Mean over the images of log10 of the hole's mean squared error: PSNR / -10, up to a constant.
-
-    Args:
-        completed, image: (B, 3, H, W) in [0, 1]. hole: (B, 1, H, W), 1 = missing.
-    """
-    error = (hole * (completed - image).square()).sum((1, 2, 3)) / (3 * hole.sum((1, 2, 3))).clamp_min(1)
-    return (error + 1e-6).log10().mean()
 
 
 def _block(layer: nn.Module, channels: int, activation: nn.Module) -> nn.Sequential:

@@ -35,6 +35,16 @@ def non_saturating(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
+def hole_decibels(completed: Tensor, image: Tensor, hole: Tensor) -> Tensor:
+    """Mean over the images of log10 of the hole's mean squared error: PSNR / -10, up to a constant.
+
+    Args:
+        completed, image: (B, 3, H, W) in [0, 1]. hole: (B, 1, H, W), 1 = missing.
+    """
+    error = (hole * (completed - image).square()).sum((1, 2, 3)) / (3 * hole.sum((1, 2, 3))).clamp_min(1)
+    return (error + 1e-6).log10().mean()
+
+
 def warmup_cosine(k: int, warmup: int, total_steps: int) -> float:
     """Factor on a learning rate at step k: linear warm-up, then a cosine to 2 %; 0 leaves either out."""
     factor = min(1.0, (k + 1) / warmup) if warmup else 1.0
