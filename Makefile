@@ -25,9 +25,9 @@ bench: .venv/.full  ## speed and memory, as ratios in one run
 	@touch $@
 
 .venv/.light: .venv/.pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[serve]"
 	@touch $@
 
 .venv/.full: .venv/.pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report,serve]" --group dev
 	@touch $@

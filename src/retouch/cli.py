@@ -202,6 +202,14 @@ app.command(
 )
 
 
+app.command(
+    "retouch.server.command:serve",
+    name="serve",
+    help="Open a page with a brush, and a REST service for programs.",
+    help_epilogue="Example: retouch serve --port 8080",
+)
+
+
 @app.command(name="--install-completion", help_epilogue="Example: retouch --install-completion --shell zsh")
 def install_completion(*, shell: Literal["bash", "zsh", "fish", "powershell"] | None = None) -> None:
     """Let the shell complete this command's options.

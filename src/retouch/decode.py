@@ -16,7 +16,7 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from retouch import exif, formats
-from retouch.errors import ImageError, RetouchError
+from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
 from retouch.photo import FORMATS, JpegTables, Mode, Photo, mode_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
@@ -107,7 +107,7 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     head = stream.read(16)
     stream.seek(0)
     if not head:
-        raise ImageError(f"expected a picture, got an empty file: {name}")
+        raise ImageTypeError(f"expected a picture, got an empty file: {name}")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImagePlugin.PngImageFile(stream)
     if head.startswith(b"\xff\xd8\xff"):
@@ -122,14 +122,16 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         return TiffImagePlugin.TiffImageFile(stream)
     if head.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile(stream)
-    raise ImageError(f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {name} (it begins with {head!r})")
+    raise ImageTypeError(
+        f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {name} (it begins with {head!r})"
+    )
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
+        raise ImageSizeError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
     if width < 1 or height < 1:
-        raise ImageError(f"expected at least one pixel, got {width} x {height} in {name}")
+        raise ImageSizeError(f"expected at least one pixel, got {width} x {height} in {name}")
 
 
 def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: int) -> Photo:

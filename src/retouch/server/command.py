@@ -1,0 +1,106 @@
+"""The command ``retouch serve``; FastAPI and Uvicorn are imported when it runs, not for help."""
+
+import logging
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from retouch.errors import MissingExtraError, ServerError
+from retouch.server.settings import Settings
+from retouch.terminal import say
+
+GRACE = 7  # seconds that running completions get when the server ends
+GRACEFUL = 8  # seconds until connections are cut, so that all of it takes less than ten
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    token: str | None = None,
+    token_file: Path | None = None,
+    allow_host: tuple[str, ...] = (),
+    insecure: bool = False,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+) -> int:
+    """Open a page with a brush, and a REST service for programs.
+
+    Photographs never leave this machine, and nothing is stored. Ctrl-C ends the server.
+
+    Args:
+        host: Address to listen at; only this machine reaches the default one.
+        port: Port to listen at; 0 takes a free one.
+        token: Password that clients have to send; needed for other addresses than 127.0.0.1.
+        token_file: A file with that password, which no list of processes shows.
+        allow_host: A name that the server goes by, beside its addresses; may be repeated.
+        insecure: Listen to other machines without a token.
+    """
+    try:
+        import uvicorn
+
+        from retouch.server.app import create_app
+        from retouch.server.doors import is_loopback
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("retouch"):
+            raise
+        raise MissingExtraError("serving", "serve") from error
+    secret = _token(token, token_file)
+    if not (secret or insecure or is_loopback(host)):
+        raise ServerError(
+            f"expected a --token to listen at {host}, where other machines reach the server, got none "
+            f"(for instance --token {secrets.token_urlsafe(18)}; --insecure does without)"
+        )
+    app = create_app(settings or Settings(), token=secret, hosts=allow_host)
+    listening = _listening(host, port)
+    address, number = listening.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    config = uvicorn.Config(
+        app,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=GRACEFUL,
+    )
+
+    class Server(uvicorn.Server):
+        """Uvicorn's, whose queue is closed when the server is told to end."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.house.pool.close(GRACE)
+            await super().shutdown(sockets)
+
+    fragment = f"#token={secret}" if token else ""  # browsers send no server what stands behind the #
+    say(f"Retouch is at http://{shown}:{number}/{fragment} (Ctrl-C ends it)")
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("ended")
+    return 0
+
+
+def _token(token: str | None, file: Path | None) -> str | None:
+    if token is not None and file is not None:
+        raise ServerError("expected --token or --token-file, got both")
+    secret = file.read_text(encoding="utf-8").strip() if file is not None else token
+    if secret is not None and (len(secret) < 8 or not (secret.isascii() and secret.isprintable())):
+        raise ServerError("expected a token of at least 8 printable ASCII characters, got another")
+    return secret
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that the port is known before the first request."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)  # who comes while the server starts waits
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServerError(f"cannot listen at {host}, port {port}: {reason}") from error
+    listening.set_inheritable(True)
+    return listening

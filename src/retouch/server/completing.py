@@ -1,0 +1,156 @@
+"""From a request's bytes to an answer's: the only place where the server meets the engine. Runs in a worker."""
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from retouch import engine
+from retouch import image as images
+from retouch.errors import ImageError, RetouchError
+from retouch.server.asks import Ask, MaskRequest, decoded
+from retouch.server.problems import problem_of
+from retouch.server.shelf import Shelf
+from retouch.server.work import Progress
+
+MEDIA = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was made.
+
+    Args:
+        files: the bytes of each picture.
+        media: their media type.
+        model: the name of the model.
+        seed: that it used.
+        seconds: that the work took, without waiting.
+        pixels: of the photograph.
+        notes: what was converted, one readable line each.
+        ignored: fields of the request that have no meaning here.
+    """
+
+    files: tuple[bytes, ...]
+    media: str
+    model: str
+    seed: int
+    seconds: float
+    pixels: int
+    notes: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """As the answer in JSON, with the pictures as data URLs."""
+        return {
+            "images": [f"data:{self.media};base64,{base64.b64encode(file).decode()}" for file in self.files],
+            "seed": self.seed,
+            "model": self.model,
+            "elapsed_ms": round(self.seconds * 1000),
+            "notes": list(self.notes),
+            "ignored": list(self.ignored),
+        }
+
+
+def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progress) -> Answer:
+    """Reads, completes and encodes. A photograph without a hole comes back byte for byte, as from the command.
+
+    Raises:
+        HttpError: for the pictures.
+        ModelError, MissingExtraError: the model cannot be loaded or fails.
+        StoppedError: from ``progress``.
+    """
+    started = time.perf_counter()
+    progress(0, 0)  # perhaps nobody wants it any more
+    photo = _read(ask.image, "image", max_pixels)
+    try:
+        hole = images.read_mask(ask.mask, photo.size, max_pixels=max_pixels)
+    except RetouchError as error:
+        raise problem_of(error, "mask") from error
+    options = ask.options
+    if hole.any():
+        model = shelf.get(name)
+        completed = [
+            engine.complete(
+                photo,
+                hole,
+                model.predictor,
+                seed=ask.seed,
+                dilate=options.dilate,
+                feather=options.feather,
+                blend=options.blend,
+                batch_size=1,  # told and stopped after each window; the result does not depend on it
+                progress=progress,
+            )
+        ]
+        files = [_encoded(picture) for picture in completed]
+    else:
+        files = [(ask.image, MEDIA[photo.format])]
+    return Answer(
+        files=tuple(data for data, _ in files),
+        media=files[0][1],
+        model=name,
+        seed=ask.seed,
+        seconds=time.perf_counter() - started,
+        pixels=photo.width * photo.height,
+        notes=photo.notes,
+        ignored=ask.ignored,
+    )
+
+
+def adjusted(asked: MaskRequest, max_pixels: int) -> bytes:
+    """A mask as PNG, its white part grown or shrunk by an ellipse, or inverted.
+
+    Raises:
+        HttpError: for the picture.
+    """
+    data = decoded(asked.mask, "mask")
+    photo = _read(data, "mask", max_pixels)
+    white: npt.NDArray[Any] = images.read_mask(data, photo.size).astype(np.uint8) * 255
+    side = 2 * asked.kernel_size + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    match asked.operate:
+        case "expand":
+            white = cv2.dilate(white, kernel)
+        case "shrink":
+            white = cv2.erode(white, kernel)
+        case "reverse":
+            white = 255 - white
+    return images.encode(images.read(white), "PNG")
+
+
+def preview(data: bytes, max_pixels: int) -> bytes:
+    """Any picture that is read, as a PNG of 8 bits that every browser shows.
+
+    Raises:
+        HttpError: for the picture.
+    """
+    picture = images.to_pil(_read(data, "image", max_pixels))
+    if picture.mode.startswith("I;16"):
+        picture = picture.point(lambda value: value / 257).convert("L")
+    return images.encode(images.read(picture), "PNG")
+
+
+def _read(data: bytes, field: str, max_pixels: int) -> images.Photo:
+    try:
+        return images.read(data, max_pixels=max_pixels)
+    except RetouchError as error:
+        raise problem_of(error, field) from error
+
+
+def _encoded(photo: images.Photo) -> tuple[bytes, str]:
+    """In the photograph's own format, or as PNG where that cannot hold what was read of it."""
+    try:
+        return images.encode(photo, photo.format), MEDIA[photo.format]
+    except ImageError:
+        return images.encode(photo, "PNG"), MEDIA["PNG"]

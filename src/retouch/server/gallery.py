@@ -1,0 +1,85 @@
+"""Two folders that the page may open photographs from and store results in. Only the owner's options name them.
+
+A request names a file, never a path: what is opened stands in the listing that the server makes, and what is stored
+has a plain name. Links are neither listed nor followed.
+"""
+
+import errno
+import os
+import re
+import stat
+import unicodedata
+from pathlib import Path
+
+from retouch import image as images
+from retouch.errors import ImageError
+from retouch.server.problems import HttpError
+
+MOST = 1000  # files listed
+NAME = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|.][^\x00-\x1f\x7f/\\:*?\"<>|]{0,199}")
+
+
+def names(folder: Path) -> list[str]:
+    """The photographs of a folder by name: plain files with the suffix of a format that is read, no links."""
+    suffixes = tuple(suffix for all_of in images.FORMATS.values() for suffix in all_of)
+    with os.scandir(folder) as entries:
+        found = [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(suffixes)
+            and not entry.name.startswith(".")
+            and entry.is_file(follow_symlinks=False)
+        ]
+    return sorted(found)[:MOST]
+
+
+def opened(folder: Path, name: str, largest: int) -> bytes:
+    """The bytes of a listed photograph.
+
+    Raises:
+        HttpError: 404 for a name that is not listed, 413 for a file that is too large.
+    """
+    if name not in names(folder):
+        raise HttpError(404, "there is no such photograph in the folder")
+    try:
+        number = os.open(
+            folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        )
+        with open(number, "rb") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise HttpError(404, "there is no such photograph in the folder")
+            data = file.read(largest + 1)
+    except OSError:  # gone, or a link since it was listed
+        raise HttpError(404, "there is no such photograph in the folder") from None
+    if len(data) > largest:
+        raise HttpError(413, f"expected a file of at most {largest:,} bytes, got more")
+    return data
+
+
+def store(folder: Path, name: str, data: bytes, max_pixels: int) -> None:
+    """Stores a picture whole or not at all; never over another file.
+
+    Raises:
+        HttpError: 409, 415, 422, 507.
+        ImageError: not a picture.
+    """
+    plain = unicodedata.normalize("NFC", name)
+    if not NAME.fullmatch(plain) or plain.endswith((" ", ".")) or len(plain.encode()) > 200:
+        raise HttpError(422, "expected a plain file name such as photo.png, got something else")
+    try:
+        wanted = images.format_of(plain)
+    except ImageError:
+        raise HttpError(422, "expected a name that ends in .png, .jpg, .webp, .tif or .bmp") from None
+    photo = images.read(data, max_pixels=max_pixels)
+    if photo.format != wanted:
+        raise HttpError(415, f"expected a {wanted} file for this name, got a {photo.format}")
+    if os.path.lexists(folder / plain):  # a link would be followed
+        raise HttpError(409, "there is a file of this name already")
+    try:
+        images.atomic_write(folder / plain, data, overwrite=False)
+    except FileExistsError:
+        raise HttpError(409, "there is a file of this name already") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HttpError(507, "the disk of the output folder is full; nothing was stored") from None
+        raise HttpError(500, "the file could not be stored in the output folder") from error

@@ -1,0 +1,141 @@
+"""The routes that take pictures: complete, change a mask, preview."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from retouch.server import completing, schema
+from retouch.server.asks import MaskRequest, ask_of
+from retouch.server.bodies import from_json, type_of
+from retouch.server.house import House, disconnected
+from retouch.server.problems import HttpError, problem_of, responses
+from retouch.server.work import Progress
+
+PING = 15  # seconds between signs of life while nothing is to be told
+
+
+def inpaint_routes(house: House) -> APIRouter:
+    router = APIRouter(prefix="/api/v1", tags=["completing"])
+    wrong = responses(404, 408, 413, 415, 422, 429, 503)
+
+    @router.post(
+        "/inpaint",
+        response_class=Response,
+        responses={**wrong, **schema.inpaint_answers()},
+        openapi_extra=schema.inpaint_body(),
+    )
+    async def inpaint(request: Request) -> Response:
+        """Fills the white parts of a mask in a photograph; all other pixels stay as they are."""
+        body = await house.bodies.read(request)
+        held = len(body)
+        try:
+            ask = await ask_of(request, body)
+            del body
+            name = house.shelf.known(ask.options.model)
+            job = partial(completing.complete, ask, house.shelf, name, house.settings.max_pixels)
+            accept = request.headers.get("accept", "")
+            if "text/event-stream" in accept:
+                house.pool.check()
+                events = _events(house, request, job, held)
+                held = 0  # the events give it back
+                return EventSourceResponse(events, headers=_ignored(ask.ignored))
+            answer = await house.work(request, job)
+        finally:
+            house.bodies.release(held)
+        house.metrics.pixels.inc(answer.pixels)
+        headers = {
+            "X-Seed": str(answer.seed),
+            "X-Model": quote(answer.model, safe=" /:"),
+            "X-Elapsed-Ms": str(round(answer.seconds * 1000)),
+            **_ignored(answer.ignored),
+        }
+        if ask.options.variants > 1 or "application/json" in accept:
+            return JSONResponse(answer.as_json(), headers=headers)
+        return Response(answer.files[0], media_type=answer.media, headers=headers)
+
+    @router.post(
+        "/adjust_mask",
+        response_class=Response,
+        responses={**wrong, **schema.png_answer("The mask as PNG.")},
+        openapi_extra=schema.json_body(MaskRequest),
+    )
+    async def adjust_mask(request: Request) -> Response:
+        """Grows, shrinks or inverts the white part of a mask."""
+        if type_of(request) != "application/json":
+            raise HttpError(415, "expected a body of application/json, got something else")
+        body = await house.bodies.read(request)
+        try:
+            asked = from_json(MaskRequest, body)
+            mask = await house.work(request, lambda _: completing.adjusted(asked, house.settings.max_pixels))
+        finally:
+            house.bodies.release(len(body))
+        return Response(mask, media_type="image/png")
+
+    @router.post(
+        "/preview",
+        response_class=Response,
+        responses={**wrong, **schema.png_answer("The picture as PNG of 8 bits, upright.")},
+        openapi_extra=schema.picture_body(),
+    )
+    async def preview(request: Request) -> Response:
+        """Any picture that is read, as one that every browser shows."""
+        body = await house.bodies.read(request)
+        try:
+            shown = await house.work(request, lambda _: completing.preview(body, house.settings.max_pixels))
+        finally:
+            house.bodies.release(len(body))
+        return Response(shown, media_type="image/png")
+
+    return router
+
+
+def _ignored(names: tuple[str, ...]) -> dict[str, str]:
+    return {"X-Ignored": ", ".join(names)} if names else {}
+
+
+async def _events(
+    house: House, request: Request, job: Callable[[Progress], completing.Answer], held: int
+) -> AsyncIterator[bytes]:
+    """The events of one completion; ends the work when its client leaves."""
+    queue: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+    task = asyncio.create_task(house.pool.run(job, lambda done, total: queue.put_nowait((done, total))))
+    gone = asyncio.create_task(disconnected(request))
+    for either in (task, gone):
+        either.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        yield _event("progress", {"done": 0, "total": 0})
+        while not (task.done() or gone.done()):
+            try:
+                async with asyncio.timeout(PING):
+                    step = await queue.get()
+            except TimeoutError:
+                yield format_sse_event(comment="still there")
+                continue
+            if step is not None and step[1]:
+                yield _event("progress", {"done": step[0], "total": step[1]})
+        if not task.done():
+            return
+        try:
+            answer = task.result()
+        except Exception as error:
+            problem = problem_of(error)
+            yield _event("error", {"status": problem.status, **problem.content})
+        else:
+            house.metrics.pixels.inc(answer.pixels)
+            yield _event("result", answer.as_json())
+    finally:
+        task.cancel()
+        gone.cancel()
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody is left to be told
+        house.bodies.release(held)
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return format_sse_event(event=name, data_str=json.dumps(data))

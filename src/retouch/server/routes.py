@@ -1,0 +1,189 @@
+"""The routes that take no pictures: models, folders, the server's state."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.params import Depends
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import retouch
+from retouch import cards
+from retouch.classical import CLASSICAL
+from retouch.encode import format_of
+from retouch.engine import BLENDS
+from retouch.server import gallery, schema
+from retouch.server.asks import MOST_VARIANTS, ModelRequest
+from retouch.server.bodies import small_json
+from retouch.server.completing import MEDIA
+from retouch.server.house import House
+from retouch.server.problems import HttpError, responses
+
+
+def model_routes(house: House) -> APIRouter:
+    """Which models there are and which one is current."""
+    router = APIRouter(prefix="/api/v1", tags=["models"])
+    shelf = house.shelf
+
+    @router.get("/models", responses=responses())
+    async def models() -> list[schema.ModelAnswer]:
+        """All models, the first one first, with their measured quality."""
+        return _described(house)
+
+    @router.get("/model", responses=responses())
+    async def model() -> schema.IOPaintModel:
+        """The current model."""
+        return _for_iopaint(shelf.current)
+
+    @router.post(
+        "/model",
+        responses=responses(404, 408, 413, 415, 422, 503),
+        openapi_extra=schema.json_body(ModelRequest),
+    )
+    async def switch(request: Request) -> schema.IOPaintModel:
+        """Makes another model the current one, for all clients; answers when it is loaded."""
+        asked = await small_json(request, house.bodies, ModelRequest)
+        name = shelf.known(asked.name)
+        await asyncio.to_thread(shelf.get, name)
+        shelf.current = name
+        return _for_iopaint(name)
+
+    @router.get("/server-config", responses=responses())
+    async def config() -> schema.ConfigAnswer:
+        """What the server takes and has, as IOPaint's clients ask for it."""
+        settings = house.settings
+        return schema.ConfigAnswer(
+            version=retouch.__version__,
+            limits=schema.LimitsAnswer(
+                max_bytes=settings.max_bytes,
+                max_pixels=settings.max_pixels,
+                max_variants=MOST_VARIANTS,
+                seconds=settings.seconds,
+            ),
+            formats=list(MEDIA),
+            blends=list(BLENDS),
+            inputFolder=settings.input is not None,
+            outputFolder=settings.output is not None,
+            modelInfos=[_for_iopaint(name) for name in shelf.names],
+        )
+
+    return router
+
+
+def _for_iopaint(name: str) -> schema.IOPaintModel:
+    return schema.IOPaintModel(name=name, path=name)  # no path of this disk
+
+
+def _described(house: House) -> list[schema.ModelAnswer]:
+    shelf = house.shelf
+    shipped = cards.cards()
+    rows = [row for card in shipped.values() for row in card.quality]
+    described = []
+    for name in shelf.names:
+        loaded = shelf.loaded(name)
+        card = (loaded and loaded.card) or shipped.get(name)
+        classical = CLASSICAL.get(name)
+        summary = str(classical.__doc__).splitlines()[0] if classical else "a model of your own"
+        described.append(
+            schema.ModelAnswer(
+                name=name,
+                current=name == shelf.current,
+                loaded=loaded is not None,
+                classical=classical is not None,
+                several=False,
+                good_for=card.good_for if card else summary,
+                licence=card.licence if card else "",
+                bytes=cards.weights_size(name) if name in shipped else 0,
+                quality=list(card.quality) if card else [row for row in rows if row["model"] == name],
+            )
+        )
+    return described
+
+
+def gallery_routes(house: House) -> APIRouter:
+    """The owner's folders, by listed names only."""
+    router = APIRouter(prefix="/api/v1", tags=["folders"])
+    settings = house.settings
+
+    @router.get("/photos", responses=responses(404))
+    async def photos() -> list[str]:
+        """The names of the photographs in the input folder; none without one."""
+        return [] if settings.input is None else await asyncio.to_thread(gallery.names, settings.input)
+
+    @router.get(
+        "/photos/{name}",
+        response_class=Response,
+        responses={
+            **responses(404, 413),
+            200: {
+                "description": "The file.",
+                "content": schema.PICTURES,
+            },
+        },
+    )
+    async def photo(name: str) -> Response:
+        """A photograph of the input folder."""
+        if settings.input is None:
+            raise HttpError(404, "the server has no input folder (see --input)")
+        data = await asyncio.to_thread(gallery.opened, settings.input, name, settings.max_bytes)
+        return Response(data, media_type=MEDIA[format_of(name)])
+
+    @router.put(
+        "/outputs/{name}",
+        status_code=201,
+        response_class=Response,
+        responses={**responses(404, 408, 409, 413, 415, 422, 429, 503, 507), 201: {"description": "Stored."}},
+        openapi_extra=schema.picture_body(),
+    )
+    async def store(name: str, request: Request) -> Response:
+        """Stores a picture in the output folder, under a new name."""
+        if settings.output is None:
+            raise HttpError(404, "the server has no output folder (see --output)")
+        folder, body = settings.output, await house.bodies.read(request)
+        try:
+            await house.work(request, lambda _: gallery.store(folder, name, body, settings.max_pixels))
+        finally:
+            house.bodies.release(len(body))
+        return Response(status_code=201)
+
+    return router
+
+
+def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
+    """Alive, ready, and counted."""
+    router = APIRouter(tags=["state"])
+
+    def state(status: str) -> dict[str, Any]:
+        return {"status": status, "model": house.shelf.current}
+
+    @router.get("/healthz", responses=responses())
+    async def alive() -> schema.StateAnswer:
+        """Whether the server is alive."""
+        return schema.StateAnswer(**state("alive"))
+
+    @router.get("/readyz", responses=responses(503))
+    async def ready() -> schema.StateAnswer:
+        """Whether the current model is loaded and requests are taken."""
+        if house.pool.closing:
+            raise HttpError(503, "the server is shutting down")
+        if house.shelf.loaded(house.shelf.current) is None:
+            raise HttpError(503, "the model is still being loaded", {"Retry-After": "1"})
+        return schema.StateAnswer(**state("ready"))
+
+    @router.get(
+        "/metrics",
+        dependencies=guarded,
+        response_class=Response,
+        responses={
+            **responses(),
+            200: {
+                "description": "For Prometheus.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+        },
+    )
+    async def metrics() -> Response:
+        """Requests, seconds, queue and pixels, for Prometheus."""
+        return Response(generate_latest(house.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

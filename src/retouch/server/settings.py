@@ -1,0 +1,59 @@
+"""What a server is asked to be; the options of ``retouch serve`` are these fields."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from retouch.errors import ServerError
+
+MEBIBYTE = 1 << 20
+MEGAPIXEL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A server's limits and folders.
+
+    Args:
+        model: The model to start with; a name from "retouch models", a .onnx file, a training run, or hf:OWNER/NAME.
+        workers: Photographs completed at the same time.
+        waiting: Requests that may wait for a worker; the next one is told to come back later (429).
+        seconds: Time limit of a request, waiting included (503).
+        body_seconds: Time limit for a request's bytes to arrive (408).
+        max_mebibytes: Size limit of a request (413).
+        max_megapixels: Size limit of a photograph (413).
+        threads: Cores that a model may use; all by default.
+        input: A folder of photographs that the page offers to open.
+        output: A folder in which the page offers to store results.
+    """
+
+    model: str | None = None
+    workers: int = 2
+    waiting: int = 16
+    seconds: float = 120
+    body_seconds: float = 60
+    max_mebibytes: int = 128
+    max_megapixels: float = 100
+    threads: int | None = None
+    input: Path | None = None
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "seconds", "body_seconds", "max_mebibytes", "max_megapixels"):
+            if not getattr(self, name) > 0:
+                raise ServerError(f"expected {name} to be more than 0, got {getattr(self, name)}")
+        if self.waiting < 0:
+            raise ServerError(f"expected waiting to be at least 0, got {self.waiting}")
+        for name in ("input", "output"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                raise ServerError(f"expected {name} to be an existing folder, got {folder}")
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest body, in bytes."""
+        return self.max_mebibytes * MEBIBYTE
+
+    @property
+    def max_pixels(self) -> int:
+        """The largest photograph, in pixels."""
+        return int(self.max_megapixels * MEGAPIXEL)

@@ -1,0 +1,164 @@
+"""A bounded queue: so many works at a time, so many waiting, a time limit, and an end that can be waited for.
+
+Each work runs in a thread of its own, which is a daemon: one that hangs in a library does not keep the server from
+ending. A work that is no longer wanted (the client is gone, its time is up, the server ends) is told through the
+function ``progress`` that it calls between windows: that raises `StoppedError`.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from retouch.server.problems import HttpError
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+RECENT = 20  # works whose mean duration tells how long the queue takes
+
+
+class StoppedError(Exception):
+    """Raised inside a work that nobody wants any more."""
+
+
+class Pool:
+    """The queue of one server; all methods but ``progress`` belong to its event loop.
+
+    Args:
+        workers: works that run at the same time.
+        places: works that may wait.
+        seconds: that a work may take, waiting included.
+    """
+
+    def __init__(self, workers: int, places: int, seconds: float) -> None:
+        self.workers, self.places, self.seconds = workers, places, seconds
+        self.running = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.closing = False
+        self._stops: set[threading.Event] = set()
+        self._recent: deque[float] = deque(maxlen=RECENT)
+
+    async def run(self, work: Callable[[Progress], T], tell: Progress | None = None) -> T:
+        """Waits for a worker and for the work; cancelling this stops the work.
+
+        Args:
+            work: called in a thread with a function (done, total) that it has to call now and then.
+            tell: called in the event loop with the same numbers.
+
+        Raises:
+            HttpError: 429 where the queue is full, 503 where the time is up or the server ends.
+        """
+        self.check()
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self._enter()
+                return await self._run(work, tell)
+        except TimeoutError:
+            raise HttpError(503, f"not done within the time limit of {self.seconds:g} s") from None
+        except StoppedError:
+            raise _closing() from None
+
+    def check(self) -> None:
+        """Raises the `HttpError` of a work that would not be taken now."""
+        if self.closing:
+            raise _closing()
+        if self.running >= self.workers and len(self.waiting) >= self.places:
+            seconds = self._wait_estimate()
+            raise HttpError(
+                429,
+                f"{self.running} photographs are being completed and {len(self.waiting)} are waiting: "
+                f"come back in {seconds} s",
+                {"Retry-After": str(seconds)},
+            )
+
+    async def _enter(self) -> None:
+        """Waits for one of the workers to be free, in the order of arrival."""
+        if self.running < self.workers:
+            self.running += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(place)
+        try:
+            await place
+        except BaseException:
+            if place in self.waiting:
+                self.waiting.remove(place)
+            elif place.done() and not place.cancelled() and place.exception() is None:
+                self._leave()  # it was our turn in the very moment in which we left
+            raise
+
+    def _leave(self) -> None:
+        """Hands the worker to whoever waits longest."""
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self.running -= 1
+
+    async def _run(self, work: Callable[[Progress], T], tell: Progress | None) -> T:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        stop = threading.Event()
+        self._stops.add(stop)
+        started = time.monotonic()
+
+        def progress(number: int, total: int) -> None:
+            if stop.is_set():
+                raise StoppedError
+            if tell is not None:
+                loop.call_soon_threadsafe(tell, number, total)
+
+        def settle(result: T | None, error: BaseException | None) -> None:
+            self._stops.discard(stop)
+            self._recent.append(time.monotonic() - started)
+            self._leave()
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(result)  # type: ignore[arg-type]
+            else:
+                done.set_exception(error)
+
+        def body() -> None:
+            try:
+                outcome: tuple[T | None, BaseException | None] = (work(progress), None)
+            except BaseException as error:
+                outcome = (None, error)
+            with suppress(
+                RuntimeError
+            ):  # the loop is closed: the server has ended, and nobody waits for this
+                loop.call_soon_threadsafe(settle, *outcome)
+
+        threading.Thread(target=body, name="retouch-work", daemon=True).start()
+        try:
+            return await done
+        finally:
+            stop.set()
+
+    def _wait_estimate(self) -> int:
+        """Whole seconds until a place is probably free."""
+        mean = sum(self._recent) / len(self._recent) if self._recent else 1
+        return max(1, min(60, math.ceil(mean / self.workers)))
+
+    def close(self, grace: float) -> None:
+        """Refuses what comes and what waits; what runs is stopped after ``grace`` seconds."""
+        self.closing = True
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_exception(_closing())
+        asyncio.get_running_loop().call_later(grace, self._stop_all)
+
+    def _stop_all(self) -> None:
+        for stop in self._stops:
+            stop.set()
+
+
+def _closing() -> HttpError:
+    return HttpError(503, "the server is shutting down", {"Retry-After": "10"})
