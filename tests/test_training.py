@@ -125,7 +125,7 @@ def stats(output: Path) -> list[dict[str, float]]:
 def assert_same(one: Path, other: Path) -> None:
     """The same weights, averages, optimisers, counters and logs, bit for bit."""
     (state, weights), (state2, weights2) = read_checkpoint(one), read_checkpoint(other)
-    for name in ("step", "images", "sums", "count", "optimizers"):
+    for name in ("step", "images", "sums", "counts", "optimizers"):
         assert state[name] == state2[name], name
     assert weights.keys() == weights2.keys()
     for group, tensors in weights.items():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from retouch.windows import Limits
+from retouch.boxes import Limits
 
 
 def _dcgan_direct() -> tuple[type, type]:
@@ -23,6 +23,12 @@ def _recurrent() -> tuple[type, type]:
     from retouch.methods import recurrent
 
     return recurrent.Config, recurrent.Recurrent
+
+
+def _wgan() -> tuple[type, type]:
+    from retouch.methods import wgan
+
+    return wgan.Config, wgan.WGAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +66,11 @@ METHODS: dict[str, Entry] = {
         summary="recurrent convolution, coarse to refine; Sobel edge discriminator; frequency-separation loss",
         limits=Limits(native=256, multiple=8, largest=256),
         load=_recurrent,
+    ),
+    "wgan": Entry(
+        citation='Chandak, Saxena, Pattanaik, Kaushal, "Semantic Image Completion and Enhancement using Deep Learning"',
+        summary="search over the z of a Wasserstein GAN, started by an inverter; residual enhancement",
+        limits=Limits(native=64, multiple=64, largest=64),
+        load=_wgan,
     ),
 }

@@ -234,12 +234,13 @@ def _train(
                 _average(bare, averaged.networks, min(settings.ema, (1 + k) / (10 + k)))
 
                 state["step"], state["images"] = k + 1, state["images"] + settings.batch
-                state["sums"] = {name: state["sums"].get(name, 0.0) + value for name, value in values.items()}
-                state["count"] += 1
+                for name, value in values.items():  # a stage, or every n-th step, has values of its own
+                    state["sums"][name] = state["sums"].get(name, 0.0) + value
+                    state["counts"][name] = state["counts"].get(name, 0) + 1
                 show(values)
                 if state["step"] % settings.log_every == 0:
                     log((state["images"] - logged) / (time.monotonic() - since))
-                    state["sums"], state["count"] = {}, 0
+                    state["sums"], state["counts"] = {}, {}
                     logged, since = state["images"], time.monotonic()
                 if first and settings.sample_every and state["step"] % settings.sample_every == 0:
                     samples()
@@ -264,12 +265,23 @@ def _train(
 def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
     """The state and weights that a run begins with: fresh, of the run to resume, or of another's averages."""
     if settings.resume:
-        return read_checkpoint(settings.output)
+        state, weights = read_checkpoint(settings.output)
+        if "counts" not in state:  # of an earlier version: the means begin anew
+            state |= {"sums": {}, "counts": {}}
+        return state, weights
     if holds_run(settings.output):
         raise TrainingError(
             f"{settings.output}: expected a folder without a run, got one (resume goes on with it)"
         )
-    state = {"step": 0, "images": 0, "images_before": 0, "seconds": 0.0, "sums": {}, "count": 0, "init": None}
+    state = {
+        "step": 0,
+        "images": 0,
+        "images_before": 0,
+        "seconds": 0.0,
+        "sums": {},
+        "counts": {},
+        "init": None,
+    }
     if settings.init is None:
         return state, {}
     other, weights = read_checkpoint(settings.init, lambda group: group.endswith(".ema"))

@@ -115,7 +115,7 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
 
     Args:
         run: its folder.
-        state: counters ``step``, ``images``, ``seconds``, and ``sums`` of values over ``count`` steps, read
+        state: counters ``step``, ``images``, ``seconds``, and ``sums`` of values over ``counts`` steps, read
             at every call. What the logs hold of later steps is dropped first: they will be done again.
         quiet: writes nothing.
 
@@ -131,7 +131,7 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
         raise TrainingError(f"{run}: expected to write logs, got {error}") from error
 
     def log(rate: float) -> None:
-        means = {name: total / state["count"] for name, total in state["sums"].items()}
+        means = {name: total / state["counts"][name] for name, total in state["sums"].items()}
         record = {name: state[name] for name in ("step", "images", "seconds")}
         record |= {"images_per_second": rate} | means
         try:

@@ -1,0 +1,366 @@
+"""Completion by search over the latent z: what `wgan` and `dcgan_search` share unchanged.
+
+A generator G is trained on whole pictures. A photo is completed by the z whose G(z) agrees with its known pixels
+and looks real; only the hole is taken from it. Raymond A. Yeh et al., "Semantic Image Inpainting with Perceptual
+and Contextual Losses", 2016, from where both papers have it. Pictures are in [-1, 1] here.
+
+Ours, beyond the papers: all restarts and all photos of a batch are searched at once; photos whose loss no longer
+falls leave; an *inverter* network gives the z to start from, so that a tenth of the steps will do.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retouch.errors import ModelError, TrainingError
+
+SIZE = 64  # px: side of the pictures that both papers generate
+SEARCHES = ("paper", "inverter")
+BETAS = (0.9, 0.999)  # of Adam on z: its authors' values, which both papers leave as they are
+LEAST = 1e-3  # a photo leaves when its lowest loss falls by less than this share ...
+EVERY = 50  # ... in so many steps
+
+Network = Callable[[Tensor], Tensor]
+
+
+# ---- networks ---------------------------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """z -> picture: a dense layer to 4 x 4 x 8w, then four strided transposed convolutions, 4w, 2w, w, 3.
+
+    Args:
+        latent: numbers in z.
+        width: w.
+        kernel: side of the convolutions' kernels, 4 or 5.
+    """
+
+    def __init__(self, latent: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.latent, self.width = latent, width
+        self.dense = nn.Linear(latent, 16 * 8 * width)
+        self.norm = nn.BatchNorm2d(8 * width)
+        blocks: list[nn.Module] = []
+        for inputs, outputs in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
+            blocks += [_up(inputs, outputs, kernel), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.blocks = nn.Sequential(*blocks, _up(width, 3, kernel), nn.Tanh())
+        _normal(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, 3, 64, 64) in [-1, 1]."""
+        x = self.dense(z).view(-1, 8 * self.width, 4, 4)
+        picture: Tensor = self.blocks(F.relu(self.norm(x)))
+        return picture
+
+
+class Encoder(nn.Module):
+    """Picture -> numbers: four convolutions of stride 2, w, 2w, 4w, 8w, LeakyReLU, and a dense layer.
+
+    Args:
+        channels: of the picture.
+        width: w.
+        outputs: numbers that come out.
+        kernel: side of the convolutions' kernels, 4 or 5.
+        norm: batch norm after every convolution but the first.
+    """
+
+    def __init__(self, channels: int, width: int, outputs: int, kernel: int, *, norm: bool) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
+            layers.append(nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2))
+            if norm and i:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.LeakyReLU(0.2))
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Linear(16 * 8 * width, outputs)
+        _normal(self)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(B, channels, 64, 64) -> (B, outputs)."""
+        numbers: Tensor = self.dense(self.layers(picture).flatten(1))
+        return numbers
+
+
+class Inverter(nn.Module):
+    """Damaged picture and its hole -> the z to start from. Ours.
+
+    Batch norm without parameters gives every number of z the prior's mean and variance, 0 and 1.
+    """
+
+    def __init__(self, latent: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(4, width, latent, kernel, norm=True)
+        self.norm = nn.BatchNorm1d(latent, affine=False)
+
+    def forward(self, picture: Tensor, hole: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in [-1, 1], (B, 1, 64, 64) with 1 = missing -> (B, latent); the hole is not read."""
+        z: Tensor = self.norm(self.encoder(torch.cat([picture * (1 - hole), hole], dim=1)))
+        return z
+
+
+def _up(inputs: int, outputs: int, kernel: int) -> nn.ConvTranspose2d:
+    """Twice the height and width, for an even or an odd kernel."""
+    return nn.ConvTranspose2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, kernel % 2)
+
+
+def _normal(network: nn.Module) -> None:
+    """Weights from N(0, 0.02²), biases 0: Radford et al. 2016."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+# ---- losses -----------------------------------------------------------------------------------------------
+
+
+def contextual_loss(generated: Tensor, picture: Tensor, hole: Tensor) -> Tensor:
+    """‖M ⊙ G(z) - M ⊙ y‖₁ of each picture: (B, 3, H, W) twice, (B, 1, H, W) with 1 = missing -> (B,)."""
+    return ((1 - hole) * (generated - picture)).abs().sum((1, 2, 3))
+
+
+def perceptual_loss(score: Tensor) -> Tensor:
+    """log(1 - D(G(z))) with D = sigmoid(score): -softplus(score), any shape; D is the probability of real."""
+    return -F.softplus(score)
+
+
+def paste(generated: Tensor, picture: Tensor, hole: Tensor) -> Tensor:
+    """M ⊙ y + (1 - M) ⊙ G(z): known pixels bit-exact, the hole's from ``generated``."""
+    return torch.where(hole > 0, generated, picture)
+
+
+# ---- search -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, for B photos and R restarts; each photo's restarts are ordered, lowest loss first.
+
+    Args:
+        z: (B, R, latent).
+        total: (B, R), the total loss of each.
+        steps: that were taken.
+    """
+
+    z: Tensor
+    total: Tensor
+    steps: int
+
+
+def search(
+    generator: Network,
+    score: Network,
+    picture: Tensor,
+    hole: Tensor,
+    starts: Tensor,
+    *,
+    steps: int,
+    rate: float,
+    weight: float,
+    decay: bool = False,
+    patient: bool = False,
+    watch: Callable[[int, Tensor], None] | None = None,
+) -> Found:
+    """Adam on z, for all photos and restarts at once: each keeps the z of its lowest total loss.
+
+    Args:
+        generator: (N, latent) -> (N, 3, H, W) in [-1, 1]; in evaluation mode, so that rows do not mix.
+        score: (N, 3, H, W) -> (N,); its sigmoid is the probability of real.
+        picture: (B, 3, H, W) in [-1, 1]; what stands in the hole is not read.
+        hole: (B, 1, H, W), 1 = missing.
+        starts: (B, R, latent).
+        steps: of Adam, at most.
+        rate: Adam's learning rate.
+        weight: Q, of the perceptual loss.
+        decay: lower the rate to zero along a cosine.
+        patient: take all steps; else a photo leaves when none of its restarts falls any more.
+        watch: called with the steps done and the lowest totals so far, (B, R), before every step and at the end.
+
+    Raises:
+        ModelError: starts that do not fit the batch.
+    """
+    if starts.ndim != 3 or len(starts) != len(picture):
+        raise ModelError(
+            f"expected starts of shape ({len(picture)}, restarts, latent), got {tuple(starts.shape)}"
+        )
+    count, restarts, latent = starts.shape
+    with torch.inference_mode(False), torch.enable_grad():
+        # clones: a caller in inference mode gives tensors that know no gradients
+        z, picture, hole = starts.detach().clone().view(-1, latent), picture.clone(), hole.clone()
+        mean, square = torch.zeros_like(z), torch.zeros_like(z)
+        best, best_z = z.new_full((len(z),), torch.inf), z.clone()
+        rows = torch.arange(len(z), device=z.device)  # those that are still searched
+        before, done = best.view(count, restarts).amin(1), 0
+
+        def totals(candidates: Tensor) -> Tensor:
+            photos = rows // restarts
+            generated = generator(candidates)
+            contextual = contextual_loss(generated, picture[photos], hole[photos])
+            return contextual + weight * perceptual_loss(score(generated))
+
+        def keep(candidates: Tensor, loss: Tensor) -> None:
+            lower = loss < best[rows]
+            best[rows[lower]], best_z[rows[lower]] = loss[lower], candidates[lower]
+            if watch is not None:
+                watch(done, best.view(count, restarts))
+
+        while done < steps:
+            candidates = z[rows].requires_grad_()
+            loss = totals(candidates)
+            (gradient,) = torch.autograd.grad(loss.sum(), candidates)
+            keep(candidates.detach(), loss.detach())
+            mean[rows] = BETAS[0] * mean[rows] + (1 - BETAS[0]) * gradient
+            square[rows] = BETAS[1] * square[rows] + (1 - BETAS[1]) * gradient.square()
+            factor = (1 + torch.cos(torch.tensor(torch.pi * done / steps)).item()) / 2 if decay else 1.0
+            done += 1
+            scale = (square[rows] / (1 - BETAS[1] ** done)).sqrt_() + 1e-8
+            z[rows] -= factor * rate / (1 - BETAS[0] ** done) * mean[rows] / scale
+            if done % EVERY == 0 and not patient:
+                lowest = best.view(count, restarts).amin(1)
+                falls = before - lowest > LEAST * lowest.abs()
+                before = lowest
+                rows = rows[falls[rows // restarts]]
+                if not len(rows):
+                    break
+        if len(rows):
+            with torch.no_grad():
+                keep(z[rows], totals(z[rows]))
+    total, order = best.view(count, restarts).sort(dim=1)
+    return Found(
+        best_z.view(count, restarts, latent).gather(1, order[..., None].expand(-1, -1, latent)), total, done
+    )
+
+
+class Settings(Protocol):
+    """The fields of a method's config that a search needs."""
+
+    @property
+    def latent(self) -> int: ...
+    @property
+    def search(self) -> str: ...
+    @property
+    def perceptual(self) -> float: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def search_steps(self) -> int: ...
+    @property
+    def search_rate(self) -> float: ...
+    @property
+    def refine_steps(self) -> int: ...
+    @property
+    def refine_rate(self) -> float: ...
+    @property
+    def spread(self) -> float: ...
+
+
+def find(
+    networks: Mapping[str, nn.Module],
+    score: Network,
+    config: Settings,
+    picture: Tensor,
+    hole: Tensor,
+    *,
+    generator: torch.Generator | None,
+    how: str | None = None,
+    restarts: int | None = None,
+    watch: Callable[[int, Tensor], None] | None = None,
+) -> Found:
+    """The search as a config says.
+
+    Args:
+        networks: with "generator" and "inverter", in evaluation mode.
+        score: see ``search``.
+        config: how long to search, and how fast.
+        picture: (B, 3, 64, 64) in [-1, 1]; what stands in the hole is not read.
+        hole: (B, 1, 64, 64), 1 = missing.
+        generator: of the starts, the same for every photo; None: seed 0.
+        how: "paper": from random starts; "inverter": from the inverter's z, and others around it; by default
+            the config's.
+        restarts: instead of the config's.
+        watch: see ``search``.
+    """
+    how, restarts = how or config.search, restarts or config.restarts
+    generator = generator or torch.Generator().manual_seed(0)
+    # drawn on the CPU where the generator is there: then the same on every device
+    starts = torch.randn(restarts, config.latent, generator=generator, device=generator.device)
+    starts = starts.to(picture.device).expand(len(picture), -1, -1)
+    if how == "inverter":
+        with torch.no_grad():
+            z = networks["inverter"](picture, hole)[:, None]
+        starts = torch.cat([z, z + config.spread * starts[:, 1:]], dim=1)
+    paper = how == "paper"
+    return search(
+        networks["generator"], score, picture, hole, starts,
+        steps=config.search_steps if paper else config.refine_steps,
+        rate=config.search_rate if paper else config.refine_rate,
+        weight=config.perceptual, decay=not paper, watch=watch,
+    )  # fmt: skip
+
+
+# ---- inverter ---------------------------------------------------------------------------------------------
+
+
+def inverter_losses(
+    inverter: Callable[[Tensor, Tensor], Tensor],
+    generator: Network,
+    score: Network,
+    picture: Tensor,
+    hole: Tensor,
+    *,
+    weight: float,
+    latent: int,
+) -> dict[str, Tensor]:
+    """What the inverter learns from: the search's own loss on damaged photos, their holes, and known z.
+
+    Args:
+        picture: (B, 3, H, W) in [-1, 1], whole. hole: (B, 1, H, W), 1 = missing.
+        weight: Q. latent: numbers in z.
+
+    Returns:
+        contextual, perceptual, total: means over the batch; hole_l1: mean difference in the hole;
+        latent: mean squared difference between a random z and what the inverter makes of the damaged G(z).
+    """
+    generated = generator(inverter(picture, hole))
+    contextual = contextual_loss(generated, picture, hole).mean()
+    perceptual = perceptual_loss(score(generated)).mean()
+    hole_l1 = contextual_loss(generated, picture, 1 - hole).sum() / (3 * hole.sum()).clamp_min(1)
+    z = torch.randn(len(picture), latent, device=picture.device)
+    with torch.no_grad():
+        known = generator(z)
+    return {
+        "contextual": contextual,
+        "perceptual": perceptual,
+        "total": contextual + weight * perceptual,
+        "hole_l1": hole_l1,
+        "latent": F.mse_loss(inverter(known, hole), z),
+    }
+
+
+def inverter_objective(losses: dict[str, Tensor], picture: Tensor, hole_l1: float, latent: float) -> Tensor:
+    """The weighted sum of ``inverter_losses``, with the search's loss per value of the picture."""
+    return losses["total"] / picture[0].numel() + hole_l1 * losses["hole_l1"] + latent * losses["latent"]
+
+
+def only(networks: dict[str, nn.Module], trained: tuple[str, ...]) -> None:
+    """Trains these networks; all others are frozen and in evaluation mode."""
+    for name, network in networks.items():
+        network.train(name in trained).requires_grad_(name in trained)
+
+
+def check_batch(image: Tensor, method: str) -> None:
+    """Raises TrainingError where a training batch does not fit these networks."""
+    if tuple(image.shape[-2:]) != (SIZE, SIZE):
+        raise TrainingError(
+            f"{method}: expected crops of {SIZE} x {SIZE} (size={SIZE}), got {image.shape[-1]}"
+        )
+    if len(image) < 2:
+        raise TrainingError(
+            f"{method}: expected a batch of at least 2, as its batch norm needs, got {len(image)}"
+        )

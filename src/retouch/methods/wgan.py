@@ -1,0 +1,328 @@
+"""Semantic image completion and enhancement: Wasserstein GAN, search over z, residual learning.
+
+Vaishnav Chandak, Priyansh Saxena, Manisha Pattanaik, Gaurav Kaushal, "Semantic Image Completion and Enhancement
+using Deep Learning", 2019.
+
+    paper                           code
+    ------------------------------  ------------------------------------------
+    §3.2, generator, critic         search.Generator, search.Encoder
+    Eq. (1), Wasserstein distance   wasserstein_distance
+    Eq. (2), critic's loss          WGAN.critic_step
+    Eq. (3), gradient penalty       gradient_penalty
+    Eq. (4), x_reconstructed        search.paste
+    Eq. (5), contextual loss        search.contextual_loss
+    Eq. (6), perceptual loss        search.perceptual_loss
+    Eq. (7), total loss; Adam on z  search.search
+    §3.5, Fig. 2, enhancement       Enhancement
+    Eq. (8)                         enhancement_error
+    (ours)                          search.Inverter, WGAN.inverter_step
+
+Deviations
+    - Eq. (3) as printed takes x̂ from P_g; the penalty is defined on lines between real and generated pictures
+      (Gulrajani et al. 2017).
+    - Eq. (6) is undefined for an unbounded critic: its sigmoid is taken, log(1 - C') = -softplus(C).
+    - Neither network is printed: those of Radford et al. 2016 for 64 x 64, without batch norm in the critic.
+    - One step of the loop is one update of the critic; the generator is updated in every ``critic_steps``-th.
+      The paper's "10,000 epochs" are taken as updates of the generator.
+    - Both learning rates fall to zero along a line until the generator is frozen: the average of the weights,
+      which is exported, and the weights, which the later stages build on, are the same then.
+    - The enhancement network's pairs are completions of the batch at hand, made anew in every step, from a search
+      that starts at the inverter's z; the paper has 2,000 fixed ones.
+    - Ours: the inverter, trained between the two; ``reconstruction``, off by default: the generator also has to
+      give back the training photos from the inverter's z, so that it contains photos like them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from retouch.errors import TrainingError
+from retouch.methods import search
+from retouch.methods.nn import depthwise
+
+KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
+PAIRS = ("completions", "blur")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the method; each with its source."""
+
+    latent: int = 128  # Gulrajani et al. 2017
+    width: int = 64  # Gulrajani et al. 2017 (64 x 64)
+    learning_rate: float = 1e-4  # Gulrajani et al. 2017
+    beta1: float = 0.0  # Gulrajani et al. 2017
+    beta2: float = 0.9  # Gulrajani et al. 2017
+    penalty: float = 10.0  # λ of Eq. (3); Gulrajani et al. 2017
+    critic_steps: int = 5  # Gulrajani et al. 2017, critic's updates for one of the generator
+    reconstruction: float = 0.0  # ours: weight of |G(inverter(photo)) - photo| in the generator's loss
+    generator_steps: int = 50_000  # Fig. 4, 10,000 updates of the generator
+    inverter_steps: int = 10_000  # ours; then the enhancement network until the run ends
+    inverter_rate: float = 1e-3  # ours
+    inverter_hole: float = 1.0  # ours: weight of the hole's L1 in the inverter's loss
+    inverter_latent: float = 0.1  # ours: weight of the known z in the inverter's loss
+    enhancement_depth: int = 17  # Zhang et al. 2017, convolutions (§3.5 names their kinds alone)
+    enhancement_width: int = 64  # Zhang et al. 2017
+    enhancement_rate: float = 1e-3  # Zhang et al. 2017
+    pairs: str = "completions"  # §3.5; "blur": photos blurred in the hole, for a quick start
+    pair_steps: int = 100  # ours: search steps for a pair's completion
+    search: str = "inverter"  # ours: where the search starts; "paper": at random
+    perceptual: float = 0.003  # Q of Eq. (7); Yeh et al. 2017
+    restarts: int = 4  # ours: per photo, the lowest loss wins
+    search_steps: int = 1250  # Fig. 5 to 7, for "paper"
+    search_rate: float = 0.03  # ours, for "paper"
+    refine_steps: int = 100  # ours, for "inverter"
+    refine_rate: float = 0.05  # ours, for "inverter"; falls to zero along a cosine
+    spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width", "critic_steps", "restarts", "enhancement_width"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.enhancement_depth < 2:
+            raise TrainingError(f"enhancement_depth: expected at least 2, got {self.enhancement_depth}")
+        for name, known in (("pairs", PAIRS), ("search", search.SEARCHES)):
+            if getattr(self, name) not in known:
+                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+
+
+def wasserstein_distance(real: Tensor, fake: Tensor) -> Tensor:
+    """E C(x) - E C(x̃), the negative of Eq. (1), which the critic minimises; scores of any shape."""
+    return real.mean() - fake.mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """E (‖∇C(x̂)‖₂ - 1)², x̂ on lines between real and generated pictures; Eq. (3) without λ.
+
+    Args:
+        critic: (B, 3, H, W) -> (B, 1).
+        real, fake: (B, 3, H, W), without gradients.
+        share: (B, 1, 1, 1) in [0, 1], how much of the real one.
+    """
+    mixed = (share * real + (1 - share) * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    slopes: Tensor = gradient.flatten(1).norm(dim=1)
+    return (slopes - 1).square().mean()
+
+
+def enhancement_error(residual: Tensor, completed: Tensor, photo: Tensor) -> Tensor:
+    """1/2N Σ ‖R(y) - (y - x)‖², Eq. (8); all (N, 3, H, W)."""
+    return (residual - (completed - photo)).square().sum() / (2 * len(photo))
+
+
+class Enhancement(nn.Module):
+    """R(y): the residual v = y - x of a blurry picture y, §3.5, Fig. 2 (Zhang et al. 2017, DnCNN)."""
+
+    def __init__(self, depth: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]  # (i)
+        for _ in range(depth - 2):  # (ii)
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, padding=1))  # (iii)
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]  # begin at the completion itself
+
+    def forward(self, completed: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, H, W), what is to be subtracted."""
+        residual: Tensor = self.layers(completed)
+        return residual
+
+
+def blurred(image: Tensor) -> Tensor:
+    """(B, 3, H, W) -> the same, smoothed by the 5 x 5 binomial filter."""
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])
+    kernel = torch.outer(row, row) / 256
+    return depthwise(F.pad(image, (2, 2, 2, 2), mode="reflect"), kernel.tolist())
+
+
+class WGAN:
+    """The method: networks, optimisers, one training step of whichever stage, completion.
+
+    Raises:
+        TrainingError: while training: crops of another size than 64 x 64, a batch of one.
+    """
+
+    def __init__(self, config: Config, *, training: bool = True) -> None:
+        self.config = config
+        self.networks: dict[str, nn.Module] = {
+            "generator": search.Generator(config.latent, config.width, KERNEL),
+            "critic": search.Encoder(3, config.width, 1, KERNEL, norm=False),
+            "inverter": search.Inverter(config.latent, config.width, KERNEL),
+            "enhancement": Enhancement(config.enhancement_depth, config.enhancement_width),
+        }
+        self.optimizers: dict[str, Optimizer] = {}
+        if not training:
+            return
+        betas = (config.beta1, config.beta2)
+        for name, rate, moments in (
+            ("generator", config.learning_rate, betas),
+            ("critic", config.learning_rate, betas),
+            ("inverter", config.inverter_rate, (0.9, 0.999)),
+            ("enhancement", config.enhancement_rate, (0.9, 0.999)),
+        ):
+            self.optimizers[name] = Adam(self.networks[name].parameters(), rate, moments)
+
+    def step(
+        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        """One step of the stage that k lies in: generator and critic, then inverter, then enhancement.
+
+        Args:
+            image: (B, 3, 64, 64) in [0, 1], B >= 2. hole: (B, 1, 64, 64), 1 = missing. k: step number from 0.
+            backward: computes the gradients of a loss.
+
+        Returns:
+            the curves of the stage: Fig. 4; Fig. 5 to 7; Fig. 3.
+        """
+        search.check_batch(image, "wgan")
+        config, picture = self.config, 2 * image - 1
+        if k < config.generator_steps:
+            logs = self.generator_stage(picture, hole, k, backward)
+        elif k < config.generator_steps + config.inverter_steps:
+            logs = self.inverter_step(picture, hole, k - config.generator_steps, backward)
+        else:
+            logs = self.enhancement_step(image, hole, backward)
+        return {name: float(value.detach()) for name, value in logs.items()}
+
+    def generator_stage(
+        self, picture: Tensor, hole: Tensor, k: int, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
+        """One update of the critic; in every ``critic_steps``-th step one of the generator."""
+        config = self.config
+        left = 1 - k / config.generator_steps
+        self.set_rates({"generator": left * config.learning_rate, "critic": left * config.learning_rate})
+        logs = self.critic_step(picture, backward)
+        logs = self.critic_step(picture, backward)
+        if (k + 1) % config.critic_steps == 0:
+            logs |= self.generator_step(picture, hole, backward)
+        return logs
+
+    def critic_step(self, picture: Tensor, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        """Eq. (2): the critic's loss on a batch of real and one of generated pictures."""
+        search.only(self.networks, ("critic",))
+        self.networks["generator"].train()  # its batch norm as in its own step
+        critic = self.networks["critic"]
+        z = torch.randn(len(picture), self.config.latent, device=picture.device)
+        with torch.no_grad():
+            fake = self.networks["generator"](z)
+        distance = wasserstein_distance(critic(picture), critic(fake))  # Eq. (1)
+        share = torch.rand(len(picture), 1, 1, 1, device=picture.device)
+        penalty = gradient_penalty(critic, picture, fake, share)  # Eq. (3)
+        self.update("critic", -distance + self.config.penalty * penalty, backward)
+        return {"wasserstein": distance, "gradient_penalty": penalty}
+
+    def generator_step(
+        self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
+        """The generator lowers Eq. (1): -E C(G(z)); with ``reconstruction`` it gives back the photos too."""
+        config, rebuilding = self.config, self.config.reconstruction > 0
+        search.only(self.networks, ("generator", "inverter") if rebuilding else ("generator",))
+        z = torch.randn(len(picture), config.latent, device=picture.device)
+        if rebuilding:  # in one batch with the random z: both go by the same batch norm
+            z = torch.cat([z, self.networks["inverter"](picture, hole)])
+        generated = self.networks["generator"](z)
+        loss = -self.networks["critic"](generated[: len(picture)]).mean()
+        logs = {"generator": loss}
+        if rebuilding:
+            logs["reconstruction"] = F.l1_loss(generated[len(picture) :], picture)
+            loss = loss + config.reconstruction * logs["reconstruction"]
+            self.optimizers["inverter"].zero_grad()
+        self.update("generator", loss, backward)
+        if rebuilding:
+            self.optimizers["inverter"].step()
+        return logs
+
+    def inverter_step(
+        self, picture: Tensor, hole: Tensor, k: int, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
+        """The inverter lowers the search's loss, Eq. (7), of all photos at once; generator and critic are frozen."""
+        config = self.config
+        search.only(self.networks, ("inverter",))
+        self.set_rates({"inverter": (1 - k / config.inverter_steps) * config.inverter_rate})
+        losses = search.inverter_losses(
+            self.networks["inverter"], self.networks["generator"], self.score, picture, hole,
+            weight=config.perceptual, latent=config.latent,
+        )  # fmt: skip
+        objective = search.inverter_objective(losses, picture, config.inverter_hole, config.inverter_latent)
+        self.update("inverter", objective, backward)
+        return losses
+
+    def enhancement_step(
+        self, image: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
+        """The enhancement network learns the residual of the method's own completions, Eq. (8)."""
+        search.only(self.networks, ("enhancement",))
+        if self.config.pairs == "blur":
+            completed, logs = torch.where(hole > 0, blurred(image), image), {}
+        else:
+            config = replace(self.config, search="inverter", refine_steps=self.config.pair_steps)
+            found = search.find(
+                self.networks, self.score, config, 2 * image - 1, hole, generator=None, restarts=1
+            )
+            completed, logs = self.coarse(image, hole, found.z[:, 0]), {"total": found.total.mean()}
+        error = enhancement_error(self.networks["enhancement"](completed), completed, image)  # Eq. (8)
+        self.update("enhancement", error, backward)
+        return logs | {"enhancement_error": error}
+
+    def update(self, name: str, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
+        """One step of a network's optimiser."""
+        self.optimizers[name].zero_grad()
+        backward(loss)
+        self.optimizers[name].step()
+
+    def set_rates(self, rates: dict[str, float]) -> None:
+        """Sets learning rates by network."""
+        for name, rate in rates.items():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = rate
+
+    def score(self, picture: Tensor) -> Tensor:
+        """(N, 3, 64, 64) in [-1, 1] -> (N,), C; its sigmoid is C' of Eq. (6)."""
+        scores: Tensor = self.networks["critic"](picture)[:, 0]
+        return scores
+
+    @torch.no_grad()
+    def coarse(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
+        """Eq. (4): (B, 3, 64, 64) in [0, 1], hole, (B, latent) -> the picture with the hole's pixels from G(z)."""
+        return search.paste((self.networks["generator"](z) + 1) / 2, image, hole)
+
+    def completions(
+        self,
+        image: Tensor,
+        hole: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        how: str | None = None,
+        count: int = 1,
+    ) -> Tensor:
+        """Several answers for each photo, those of the lowest total loss first.
+
+        Args:
+            image: (B, 3, 64, 64) in [0, 1]; what stands in the hole is not read. hole: (B, 1, 64, 64).
+            generator: of the search's starts; None: seed 0.
+            how: "paper" or "inverter"; by default the config's.
+            count: how many.
+
+        Returns:
+            (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
+        """
+        restarts = max(count, self.config.restarts)
+        found = search.find(
+            self.networks, self.score, self.config, 2 * image - 1, hole,
+            generator=generator, how=how, restarts=restarts,
+        )  # fmt: skip
+        return torch.stack([self.enhanced(image, hole, found.z[:, i]) for i in range(count)])
+
+    @torch.no_grad()
+    def enhanced(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
+        """x = y - R(y) in the hole of Eq. (4)'s y."""
+        completed = self.coarse(image, hole, z)
+        clear = completed - self.networks["enhancement"](completed)
+        return search.paste(clear.clamp(0, 1), image, hole)
+
+    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64) -> the completion of the lowest total loss."""
+        return self.completions(image, hole, generator=generator)[0]
