@@ -79,7 +79,8 @@ class Encoder(nn.Module):
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers)
         self.dense = nn.Linear(16 * 8 * width, outputs)
-        _normal(self)
+        if norm:  # without, such small weights would leave next to nothing after four layers
+            _normal(self)
 
     def forward(self, picture: Tensor) -> Tensor:
         """(B, channels, 64, 64) -> (B, outputs)."""
