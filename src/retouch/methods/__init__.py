@@ -13,6 +13,12 @@ def _dcgan_direct() -> tuple[type, type]:
     return dcgan_direct.Config, dcgan_direct.DCGANDirect
 
 
+def _dcgan_search() -> tuple[type, type]:
+    from retouch.methods import dcgan_search
+
+    return dcgan_search.Config, dcgan_search.DCGANSearch
+
+
 def _glcic() -> tuple[type, type]:
     from retouch.methods import glcic
 
@@ -54,6 +60,12 @@ METHODS: dict[str, Entry] = {
         summary="strided encoder/decoder on the damaged image; content, gradient and prior losses",
         limits=Limits(native=64, multiple=16, largest=256),
         load=_dcgan_direct,
+    ),
+    "dcgan_search": Entry(
+        citation='Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learning"',
+        summary="search over the z of a DCGAN, started by an inverter; three adversarial losses to compare",
+        limits=Limits(native=64, multiple=64, largest=64),
+        load=_dcgan_search,
     ),
     "glcic": Entry(
         citation='Sisir Nalla, "Image Inpainting using GAN\'s", Shiv Nadar University',

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from retouch.errors import ModelError, TrainingError
 
@@ -344,15 +345,78 @@ def inverter_losses(
     }
 
 
-def inverter_objective(losses: dict[str, Tensor], picture: Tensor, hole_l1: float, latent: float) -> Tensor:
-    """The weighted sum of ``inverter_losses``, with the search's loss per value of the picture."""
-    return losses["total"] / picture[0].numel() + hole_l1 * losses["hole_l1"] + latent * losses["latent"]
+class Training(Settings, Protocol):
+    """The fields of a method's config that training the inverter needs."""
+
+    @property
+    def inverter_steps(self) -> int: ...
+    @property
+    def inverter_rate(self) -> float: ...
+    @property
+    def inverter_hole(self) -> float: ...
+    @property
+    def inverter_latent(self) -> float: ...
+
+
+def inverter_step(
+    networks: dict[str, nn.Module],
+    optimizer: Optimizer,
+    score: Network,
+    config: Training,
+    picture: Tensor,
+    hole: Tensor,
+    k: int,
+    backward: Callable[[Tensor], None],
+) -> dict[str, Tensor]:
+    """Step k of the inverter's stage: all other networks are frozen; gives ``inverter_losses``.
+
+    Its rate falls to zero along a line. The search's loss counts per value of a picture.
+    """
+    only(networks, ("inverter",))
+    set_rate(optimizer, max(0.0, 1 - k / max(1, config.inverter_steps)) * config.inverter_rate)
+    losses = inverter_losses(
+        networks["inverter"], networks["generator"], score, picture, hole,
+        weight=config.perceptual, latent=config.latent,
+    )  # fmt: skip
+    objective = losses["total"] / picture[0].numel() + config.inverter_hole * losses["hole_l1"]
+    update(optimizer, objective + config.inverter_latent * losses["latent"], backward)
+    return losses
+
+
+# ---- training ---------------------------------------------------------------------------------------------
+
+
+def generate(
+    networks: dict[str, nn.Module], picture: Tensor, hole: Tensor, latent: int, *, rebuild: bool
+) -> tuple[Tensor, Tensor | None]:
+    """G(z) of a random z for each picture; with ``rebuild`` also what G makes of the inverter's z, else None.
+
+    Both are one batch, so that they go by the same batch norm.
+    """
+    z = torch.randn(len(picture), latent, device=picture.device)
+    if not rebuild:
+        return networks["generator"](z), None
+    z = torch.cat([z, networks["inverter"](picture, hole)])
+    fake, rebuilt = networks["generator"](z).chunk(2)
+    return fake, rebuilt
 
 
 def only(networks: dict[str, nn.Module], trained: tuple[str, ...]) -> None:
     """Trains these networks; all others are frozen and in evaluation mode."""
     for name, network in networks.items():
         network.train(name in trained).requires_grad_(name in trained)
+
+
+def update(optimizer: Optimizer, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
+    """One step of an optimiser."""
+    optimizer.zero_grad()
+    backward(loss)
+    optimizer.step()
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def check_batch(image: Tensor, method: str) -> None:

@@ -15,7 +15,7 @@ using Deep Learning", 2019.
     Eq. (7), total loss; Adam on z  search.search
     §3.5, Fig. 2, enhancement       Enhancement
     Eq. (8)                         enhancement_error
-    (ours)                          search.Inverter, WGAN.inverter_step
+    (ours)                          search.Inverter, search.inverter_step
 
 Deviations
     - Eq. (3) as printed takes x̂ from P_g; the penalty is defined on lines between real and generated pictures
@@ -182,7 +182,10 @@ class WGAN:
         if k < config.generator_steps:
             logs = self.generator_stage(picture, hole, k, backward)
         elif k < config.generator_steps + config.inverter_steps:
-            logs = self.inverter_step(picture, hole, k - config.generator_steps, backward)
+            logs = search.inverter_step(
+                self.networks, self.optimizers["inverter"], self.score, config, picture, hole,
+                k - config.generator_steps, backward,
+            )  # fmt: skip
         else:
             logs = self.enhancement_step(image, hole, backward)
         return {name: float(value.detach()) for name, value in logs.items()}
@@ -193,7 +196,8 @@ class WGAN:
         """One update of the critic; in every ``critic_steps``-th step one of the generator."""
         config = self.config
         left = 1 - k / config.generator_steps
-        self.set_rates({"generator": left * config.learning_rate, "critic": left * config.learning_rate})
+        for name in ("generator", "critic"):
+            search.set_rate(self.optimizers[name], left * config.learning_rate)
         logs = self.critic_step(picture, backward)
         logs = self.critic_step(picture, backward)
         if (k + 1) % config.critic_steps == 0:
@@ -211,44 +215,26 @@ class WGAN:
         distance = wasserstein_distance(critic(picture), critic(fake))  # Eq. (1)
         share = torch.rand(len(picture), 1, 1, 1, device=picture.device)
         penalty = gradient_penalty(critic, picture, fake, share)  # Eq. (3)
-        self.update("critic", -distance + self.config.penalty * penalty, backward)
+        search.update(self.optimizers["critic"], -distance + self.config.penalty * penalty, backward)
         return {"wasserstein": distance, "gradient_penalty": penalty}
 
     def generator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
         """The generator lowers Eq. (1): -E C(G(z)); with ``reconstruction`` it gives back the photos too."""
-        config, rebuilding = self.config, self.config.reconstruction > 0
-        search.only(self.networks, ("generator", "inverter") if rebuilding else ("generator",))
-        z = torch.randn(len(picture), config.latent, device=picture.device)
-        if rebuilding:  # in one batch with the random z: both go by the same batch norm
-            z = torch.cat([z, self.networks["inverter"](picture, hole)])
-        generated = self.networks["generator"](z)
-        loss = -self.networks["critic"](generated[: len(picture)]).mean()
+        config, rebuild = self.config, self.config.reconstruction > 0
+        search.only(self.networks, ("generator", "inverter") if rebuild else ("generator",))
+        fake, rebuilt = search.generate(self.networks, picture, hole, config.latent, rebuild=rebuild)
+        loss = -self.networks["critic"](fake).mean()
         logs = {"generator": loss}
-        if rebuilding:
-            logs["reconstruction"] = F.l1_loss(generated[len(picture) :], picture)
+        if rebuilt is not None:
+            logs["reconstruction"] = F.l1_loss(rebuilt, picture)
             loss = loss + config.reconstruction * logs["reconstruction"]
             self.optimizers["inverter"].zero_grad()
-        self.update("generator", loss, backward)
-        if rebuilding:
+        search.update(self.optimizers["generator"], loss, backward)
+        if rebuilt is not None:
             self.optimizers["inverter"].step()
         return logs
-
-    def inverter_step(
-        self, picture: Tensor, hole: Tensor, k: int, backward: Callable[[Tensor], None]
-    ) -> dict[str, Tensor]:
-        """The inverter lowers the search's loss, Eq. (7), of all photos at once; generator and critic are frozen."""
-        config = self.config
-        search.only(self.networks, ("inverter",))
-        self.set_rates({"inverter": (1 - k / config.inverter_steps) * config.inverter_rate})
-        losses = search.inverter_losses(
-            self.networks["inverter"], self.networks["generator"], self.score, picture, hole,
-            weight=config.perceptual, latent=config.latent,
-        )  # fmt: skip
-        objective = search.inverter_objective(losses, picture, config.inverter_hole, config.inverter_latent)
-        self.update("inverter", objective, backward)
-        return losses
 
     def enhancement_step(
         self, image: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
@@ -264,20 +250,8 @@ class WGAN:
             )
             completed, logs = self.coarse(image, hole, found.z[:, 0]), {"total": found.total.mean()}
         error = enhancement_error(self.networks["enhancement"](completed), completed, image)  # Eq. (8)
-        self.update("enhancement", error, backward)
+        search.update(self.optimizers["enhancement"], error, backward)
         return logs | {"enhancement_error": error}
-
-    def update(self, name: str, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
-        """One step of a network's optimiser."""
-        self.optimizers[name].zero_grad()
-        backward(loss)
-        self.optimizers[name].step()
-
-    def set_rates(self, rates: dict[str, float]) -> None:
-        """Sets learning rates by network."""
-        for name, rate in rates.items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate
 
     def score(self, picture: Tensor) -> Tensor:
         """(N, 3, 64, 64) in [-1, 1] -> (N,), C; its sigmoid is C' of Eq. (6)."""

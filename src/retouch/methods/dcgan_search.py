@@ -1,0 +1,226 @@
+"""Image inpainting by a DCGAN and a search over z, with one of three adversarial losses.
+
+Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learning".
+
+    paper                           code
+    ------------------------------  ------------------------------------------
+    generator summary               search.Generator (width 128, 5 x 5)
+    discriminator summary           search.Encoder (width 64, 5 x 5)
+    §III, pixels / 127.5 - 1        DCGANSearch.step, 2 * image - 1
+    §IV, table: the three losses    ADVERSARIAL: sigmoid_cross_entropy, ...
+    L_contextual(z)                 search.contextual_loss
+    L_perceptual(z)                 search.perceptual_loss
+    "weighted sum", steps on z      search.search
+    x_reconstructed                 search.paste
+    (ours)                          search.Inverter, search.inverter_step
+
+Deviations
+    - The summaries print shapes alone: transposed 5 x 5 convolutions, batch norm but in the discriminator's first
+      layer, ReLU and LeakyReLU, tanh out (Radford et al. 2016, whose names the paper uses).
+    - The losses have the names of TensorFlow's functions. Softmax cross-entropy needs two logits, real and
+      generated. Mean squared error compares the discriminator's probability (a sigmoid) with 1 and 0, so that
+      log(1 - D(G(z))) of the search is defined for all three.
+    - "Adam optimizer with standard parameters" diverges for a DCGAN: 2e-4 and beta 0.5 (Radford et al. 2016).
+    - The perceptual loss's weight is not printed: 0.1, that of Amos 2016, whose text and formulas the paper follows.
+      Neither are the search's steps and rate: those of `wgan`.
+    - The learning rates fall to zero along a line until generator and discriminator are frozen, so that the
+      average of the weights, which is exported, and the weights are the same then.
+    - Ours: the inverter, trained afterwards; ``reconstruction``, off by default: the generator also has to give
+      back the training photos from the inverter's z.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from retouch.errors import TrainingError
+from retouch.methods import search
+
+KERNEL = 5  # discriminator summary
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the method; each with its source."""
+
+    latent: int = 100  # generator summary
+    width: int = 128  # generator summary, conv3's channels
+    discriminator_width: int = 64  # discriminator summary, first convolution
+    adversarial_loss: str = "sigmoid_cross_entropy"  # §V, the best of three
+    learning_rate: float = 2e-4  # Radford et al. 2016
+    beta1: float = 0.5  # Radford et al. 2016
+    beta2: float = 0.999  # Radford et al. 2016
+    reconstruction: float = 0.0  # ours: weight of |G(inverter(photo)) - photo| in the generator's loss
+    generator_steps: int = 63_300  # §V, 20 epochs of 202,599 photos in batches of 64; then the inverter
+    inverter_steps: int = 10_000  # ours
+    inverter_width: int = 64  # ours: as the discriminator
+    inverter_rate: float = 1e-3  # ours
+    inverter_hole: float = 1.0  # ours: weight of the hole's L1 in the inverter's loss
+    inverter_latent: float = 0.1  # ours: weight of the known z in the inverter's loss
+    search: str = "inverter"  # ours: where the search starts; "paper": at random
+    perceptual: float = 0.1  # Amos 2016, weight of L_perceptual
+    restarts: int = 4  # ours: per photo, the lowest loss wins
+    search_steps: int = 1250  # as wgan, for "paper"
+    search_rate: float = 0.03  # ours, for "paper"
+    refine_steps: int = 100  # ours, for "inverter"
+    refine_rate: float = 0.05  # ours, for "inverter"; falls to zero along a cosine
+    spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width", "discriminator_width", "inverter_width", "restarts"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name, known in (("adversarial_loss", tuple(ADVERSARIAL)), ("search", search.SEARCHES)):
+            if getattr(self, name) not in known:
+                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+
+
+# ---- adversarial losses: the discriminator's outputs and whether they should say "real" -> a mean ---------
+
+
+def sigmoid_cross_entropy(outputs: Tensor, real: bool) -> Tensor:
+    """(B, 1): -log D or -log(1 - D), D = sigmoid."""
+    return F.softplus(-outputs if real else outputs).mean()
+
+
+def softmax_cross_entropy(outputs: Tensor, real: bool) -> Tensor:
+    """(B, 2), logits of real and generated: -log of the right one's probability."""
+    return -F.log_softmax(outputs, dim=1)[:, 0 if real else 1].mean()
+
+
+def mean_squared_error(outputs: Tensor, real: bool) -> Tensor:
+    """(B, 1): (D - 1)² or D², D = sigmoid."""
+    return (torch.sigmoid(outputs) - float(real)).square().mean()
+
+
+ADVERSARIAL = {
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+class DCGANSearch:
+    """The method: networks, optimisers, one training step of either stage, completion.
+
+    Raises:
+        TrainingError: while training: crops of another size than 64 x 64, a batch of one.
+    """
+
+    def __init__(self, config: Config, *, training: bool = True) -> None:
+        self.config = config
+        self.adversarial = ADVERSARIAL[config.adversarial_loss]
+        logits = 2 if config.adversarial_loss == "softmax_cross_entropy" else 1
+        self.networks: dict[str, nn.Module] = {
+            "generator": search.Generator(config.latent, config.width, KERNEL),
+            "discriminator": search.Encoder(3, config.discriminator_width, logits, KERNEL, norm=True),
+            "inverter": search.Inverter(config.latent, config.inverter_width, KERNEL),
+        }
+        self.optimizers: dict[str, Optimizer] = {}
+        if not training:
+            return
+        betas = (config.beta1, config.beta2)
+        for name, rate, moments in (
+            ("generator", config.learning_rate, betas),
+            ("discriminator", config.learning_rate, betas),
+            ("inverter", config.inverter_rate, (0.9, 0.999)),
+        ):
+            self.optimizers[name] = Adam(self.networks[name].parameters(), rate, moments)
+
+    def step(
+        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        """One step of the stage that k lies in: generator and discriminator, then inverter.
+
+        Args:
+            image: (B, 3, 64, 64) in [0, 1], B >= 2. hole: (B, 1, 64, 64), 1 = missing. k: step number from 0.
+            backward: computes the gradients of a loss.
+
+        Returns:
+            the stage's losses.
+        """
+        search.check_batch(image, "dcgan_search")
+        config, picture = self.config, 2 * image - 1
+        if k < config.generator_steps:
+            rate = (1 - k / config.generator_steps) * config.learning_rate
+            for name in ("generator", "discriminator"):
+                search.set_rate(self.optimizers[name], rate)
+            logs = self.discriminator_step(picture, backward) | self.generator_step(picture, hole, backward)
+        else:
+            logs = search.inverter_step(
+                self.networks, self.optimizers["inverter"], self.score, config, picture, hole,
+                k - config.generator_steps, backward,
+            )  # fmt: skip
+        return {name: float(value.detach()) for name, value in logs.items()}
+
+    def discriminator_step(self, picture: Tensor, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        """The discriminator learns to tell a batch of real pictures from one of generated ones."""
+        search.only(self.networks, ("discriminator",))
+        self.networks["generator"].train()  # its batch norm as in its own step
+        discriminator = self.networks["discriminator"]
+        with torch.no_grad():
+            z = torch.randn(len(picture), self.config.latent, device=picture.device)
+            fake = self.networks["generator"](z)
+        loss = self.adversarial(discriminator(picture), True) + self.adversarial(discriminator(fake), False)
+        search.update(self.optimizers["discriminator"], loss, backward)
+        return {"discriminator": loss}
+
+    def generator_step(
+        self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
+        """The generator makes the discriminator say "real"; with ``reconstruction`` it gives back the photos too."""
+        config, rebuild = self.config, self.config.reconstruction > 0
+        search.only(self.networks, ("generator", "inverter") if rebuild else ("generator",))
+        self.networks["discriminator"].train()  # its batch norm as in its own step
+        fake, rebuilt = search.generate(self.networks, picture, hole, config.latent, rebuild=rebuild)
+        loss = self.adversarial(self.networks["discriminator"](fake), True)
+        logs = {"generator": loss}
+        if rebuilt is not None:
+            logs["reconstruction"] = F.l1_loss(rebuilt, picture)
+            loss = loss + config.reconstruction * logs["reconstruction"]
+            self.optimizers["inverter"].zero_grad()
+        search.update(self.optimizers["generator"], loss, backward)
+        if rebuilt is not None:
+            self.optimizers["inverter"].step()
+        return logs
+
+    def score(self, picture: Tensor) -> Tensor:
+        """(N, 3, 64, 64) in [-1, 1] -> (N,), whose sigmoid is D; of two logits the difference."""
+        outputs: Tensor = self.networks["discriminator"](picture)
+        return outputs[:, 0] - outputs[:, 1] if outputs.shape[1] == 2 else outputs[:, 0]
+
+    def completions(
+        self,
+        image: Tensor,
+        hole: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        how: str | None = None,
+        count: int = 1,
+    ) -> Tensor:
+        """Several answers for each photo, those of the lowest total loss first: x_reconstructed.
+
+        Args:
+            image: (B, 3, 64, 64) in [0, 1]; what stands in the hole is not read. hole: (B, 1, 64, 64).
+            generator: of the search's starts; None: seed 0.
+            how: "paper" or "inverter"; by default the config's.
+            count: how many.
+
+        Returns:
+            (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
+        """
+        found = search.find(
+            self.networks, self.score, self.config, 2 * image - 1, hole,
+            generator=generator, how=how, restarts=max(count, self.config.restarts),
+        )  # fmt: skip
+        with torch.no_grad():
+            pictures = [(self.networks["generator"](found.z[:, i]) + 1) / 2 for i in range(count)]
+        return torch.stack([search.paste(picture, image, hole) for picture in pictures])
+
+    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64) -> the completion of the lowest total loss."""
+        return self.completions(image, hole, generator=generator)[0]
