@@ -20,6 +20,8 @@ Deviations
     - The generator's input is the masked image and the hole (Iizuka et al. 2017, on which the paper builds); what
       the hole holds is not said: zeros. Batch norm and ReLU after each convolution (ibid.) but the output's, which
       is a sigmoid. The padding keeps each layer's size, zeros beyond the border.
+    - In crops below 256 px the widest dilations reach nothing but padding, and only their middle tap ever learns.
+      The others start at zero instead of at noise that larger windows would let in at completion.
     - The discriminators' convolutions and their 1024-vectors have the same: batch norm and ReLU, and ReLU.
     - "Centred around the completed region": on the middle of the box around the hole, moved into the image.
     - "The completed image" of updates 3 and 4 is the composite: the known pixels around the generator's.
@@ -120,6 +122,11 @@ class Generator(nn.Module):
             _deconv(4 * w, 2 * w), _conv(2 * w, 2 * w), _deconv(2 * w, w), _conv(w, w // 2)
         )
         self.output = nn.Conv2d(w // 2, 3, 3, padding=1)
+        for layer, dilation in zip(self.middle, dilations, strict=True):
+            if dilation >= config.size // 4:
+                with torch.no_grad():
+                    weight = layer.get_submodule("0").get_parameter("weight")
+                    weight *= torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
 
     def forward(self, image: Tensor, hole: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], what stands in the hole is not read; (B, 1, H, W); H, W multiples of 4.
