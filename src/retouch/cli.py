@@ -9,27 +9,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter, Token
-from cyclopts.validators import Number
+from cyclopts import App, CycloptsError, Parameter
 
 import retouch
 from retouch.errors import RetouchError
+from retouch.options import Positive, Whole
 from retouch.terminal import one_line, say, say_json, say_table, windows_done
-
-
-def _whole(_: type, tokens: Sequence[Token]) -> int:
-    """A whole number, and no other that would be rounded to one."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
-
-
-Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
-Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
-
 
 app = App(
     name="retouch",
@@ -187,11 +174,18 @@ def mask(
     say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
 
 
+def _preset(*given: Any) -> None:
+    from retouch.training.describe import fill_in
+
+    fill_in(*given)
+
+
 # Their options come from PyTorch's side of the house, which is imported when it is asked for.
 app.command(
     "retouch.training.command:train",
     name="train",
-    help="Train a method on photographs.",
+    config=_preset,
+    help="Train a method on photographs; with METHOD --help: its own settings too.",
     help_epilogue="Example: retouch train recurrent --data photos --output runs/first --minutes 120",
 )
 app.command(
@@ -207,6 +201,14 @@ app.command(
     name="serve",
     help="Open a page with a brush, and a REST service for programs.",
     help_epilogue="Example: retouch serve --port 8080",
+)
+
+# The same for what measures: models, Matplotlib and Jinja2 come when they are asked for.
+app.command(
+    "retouch.commands:evaluate",
+    name="evaluate",
+    help="Measure models on photographs.",
+    help_epilogue="Example: retouch evaluate --data photos --model telea --masks strokes:0.1-0.2 --output results",
 )
 
 
@@ -235,7 +237,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
     try:
-        result = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        tokens = list(sys.argv[1:] if argv is None else argv)
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        if tokens[:1] == ["train"] and {"--help", "-h"} & set(tokens):
+            from retouch.training.describe import say_settings
+
+            say_settings(tokens)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

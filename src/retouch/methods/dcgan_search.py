@@ -31,6 +31,7 @@ Deviations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,18 @@ class Config:
         for name, known in (("adversarial_loss", tuple(ADVERSARIAL)), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+
+
+# Settings and Config of ``--preset NAME``: data beside the Config that they set.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
+        "config": {
+            "width": 16, "discriminator_width": 16, "generator_steps": 600, "inverter_steps": 300,
+            "inverter_width": 16, "restarts": 2, "refine_steps": 30, "search_steps": 100,
+        },
+    }
+}  # fmt: skip
 
 
 # ---- adversarial losses: the discriminator's outputs and whether they should say "real" -> a mean ---------

@@ -34,6 +34,7 @@ Deviations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,18 @@ class Config:
         for name, known in (("pairs", PAIRS), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+
+
+# Settings and Config of ``--preset NAME``: data beside the Config that they set.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
+        "config": {
+            "width": 16, "critic_steps": 2, "generator_steps": 600, "inverter_steps": 300, "enhancement_depth": 5,
+            "enhancement_width": 16, "pairs": "blur", "restarts": 2, "refine_steps": 30, "search_steps": 100,
+        },
+    }
+}  # fmt: skip
 
 
 def wasserstein_distance(real: Tensor, fake: Tensor) -> Tensor:

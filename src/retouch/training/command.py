@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from retouch.errors import MissingExtraError, TrainingError
+from retouch.training import describe
 from retouch.training.settings import Settings
 
 
@@ -17,6 +18,7 @@ def train(
     /,
     *,
     settings: Annotated[Settings, Parameter(name="*")],
+    preset: str | None = None,
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
 ) -> int:
@@ -24,10 +26,12 @@ def train(
 
     Args:
         method: A name from "retouch methods".
+        preset: Settings that stand in for options not given; "quick" is a smoke run of minutes on two cores.
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """
-    overrides = {**_from_file(config), **_from_pairs(set_)}
+    preset_config = describe.preset(method, preset)["config"] if preset else {}
+    overrides = {**preset_config, **_from_file(config), **_from_pairs(set_)}
     with _extra("training"):
         from retouch.training.loop import train as run
     finished = run(method, settings, overrides)

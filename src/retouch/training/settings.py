@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from retouch import masks
 from retouch.errors import TrainingError
+from retouch.options import Whole
 
 # a resumed run must agree on these: they decide what it learns from
 FIXED = (
@@ -56,30 +57,30 @@ class Settings:
 
     data: tuple[str, ...]
     output: Path
-    size: int = 128
+    size: Whole = 128
     zoom: float = 1.0
     whole: bool = False
     mirror: Annotated[bool, Parameter(negative="--no-mirror")] = True
     masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
     ratio: tuple[float, float] = (0.05, 0.5)
-    mask_size: int | None = None
-    batch: int = 16
-    steps: int | None = None
+    mask_size: Whole | None = None
+    batch: Whole = 16
+    steps: Whole | None = None
     minutes: float | None = None
-    seed: int = 0
-    workers: int = 1
+    seed: Whole = 0
+    workers: Whole = 1
     ema: float = 0.999
     precision: str = "32-true"
     compile: bool = False
     channels_last: bool = False
     accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
+    devices: Whole = 1
+    nodes: Whole = 1
     strategy: str = "auto"
-    threads: int | None = None
+    threads: Whole | None = None
     checkpoint_minutes: float = 5.0
-    log_every: int = 20
-    sample_every: int = 1000
+    log_every: Whole = 20
+    sample_every: Whole = 1000
     resume: bool = False
     init: Path | None = None
 
