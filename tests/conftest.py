@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retouch.boxes import Limits
 from retouch.cards import Card
-from retouch.windows import Limits
 
 LIMITS = Limits(native=32, multiple=4, largest=64)
 

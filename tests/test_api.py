@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import retouch
-from retouch.windows import Limits
+from retouch.boxes import Limits
 
 
 def test_all_is_what_is_exported() -> None:

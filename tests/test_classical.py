@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from retouch import classical, engine, image
+from retouch.boxes import Limits
 from retouch.classical import CLASSICAL, Classical, biharmonic
 from retouch.errors import MissingExtraError, ModelError, RetouchError
-from retouch.windows import Limits
 
 
 def scene(height: int = 48, width: int = 56) -> np.ndarray:

@@ -328,7 +328,7 @@ def test_a_bug_keeps_its_traceback(say: Say, monkeypatch: pytest.MonkeyPatch) ->
 INTERRUPTED = """
 import os, signal, sys
 from retouch import cli, classical
-from retouch.windows import Limits
+from retouch.boxes import Limits
 
 class Slow:
     limits = Limits(256, 1, 1024)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retouch import engine, image, levels, windows
+from retouch.boxes import Box, Limits
 from retouch.errors import MaskError, ModelError
 from retouch.image import Photo
-from retouch.windows import Box, Limits
 
 FLEXIBLE = Limits(256, 8, 512)
 FIXED = Limits(256, 8, 256)

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from small import SMALL
 
+from retouch.boxes import Limits
 from retouch.cards import parse_card
 from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
@@ -15,20 +17,12 @@ from retouch.models import load
 from retouch.training import export
 from retouch.training.checkpoints import write_checkpoint
 from retouch.training.settings import Settings, plain
-from retouch.windows import Limits
-
-SMALL = {
-    "recurrent": {
-        "width": 8, "residual_blocks": 1, "fusion_blocks": 1, "perceptual": 0.0, "low_pass_perceptual": 0.0,
-        "style": 0.0, "smooth_start": True,
-    }
-}  # fmt: skip
 
 
 def make_run(folder, name, **changes):
     """A run with a checkpoint as the loop writes it, of random weights."""
     kind, build = METHODS[name].load()
-    config = kind(**SMALL[name])
+    config = kind(**SMALL[name].config)
     torch.manual_seed(0)
     method = build(config, training=False)
     groups = {}
@@ -59,15 +53,25 @@ def test_card_says_what_the_run_was(exported):
     assert card.images_seen == 58
     assert card.mask_kinds == ("strokes", "boxes")
     assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert card.limits == METHODS[card.method].limits
+    # native: the canvas that the holes of the training were drawn on, 128 px by default
+    limits = METHODS[card.method].limits
+    native, largest = min(128, limits.largest), min(256, limits.largest)
+    assert card.limits == Limits(native=native, multiple=limits.multiple, largest=largest)
     assert card.command.startswith(f"retouch train {card.method} --output {run.name} --data photos")
-    assert "--set width=8" in card.command
+    for key, value in SMALL[card.method].config.items():
+        default = getattr(METHODS[card.method].load()[0](), key)
+        assert (f"--set {key}={value}" in card.command) == (value != default)
     assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.json", "tiny.onnx"]
 
 
-@pytest.mark.parametrize("size", [(256, 256), (64, 104), (384, 16)])
-def test_onnx_and_pytorch_give_the_same_completion(exported, size):
+@pytest.mark.parametrize("shape", ["native", "wide", "narrow"])
+def test_onnx_and_pytorch_give_the_same_completion(exported, shape):
     run, path = exported
+    limits = parse_card(path.with_suffix(".json").read_bytes(), "tiny.json").limits
+    unit = max(16, limits.multiple)
+    size = {"native": (limits.native,) * 2, "wide": (4 * unit, 7 * unit), "narrow": (24 * unit, unit)}[shape]
+    if shape != "native" and limits.native == limits.largest:
+        pytest.skip("takes native windows only")
     rng = np.random.default_rng(0)
     image = rng.random((1, 3, *size), np.float32)
     hole = (rng.random((1, 1, *size)) < 0.3).astype(np.float32)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retouch import windows
+from retouch import masks, windows
+from retouch.boxes import Box, Limits, Window
 from retouch.errors import MaskError, ModelError
-from retouch.windows import Box, Limits, Window, plan
+from retouch.windows import plan
 
 FLEXIBLE = Limits(256, 8, 512)
 FIXED = Limits(256, 8, 256)
@@ -168,7 +169,7 @@ def test_a_hole_too_deep_for_a_window_is_bracketed_on_a_coarser_level(limits: Li
     found = plan(hole, limits)
     check(hole, limits, found)
     coarsest = found[0].level
-    assert coarsest == 3  # 4 windows across: 1 / 8 of it fits into 5 / 8 of one
+    assert coarsest == 3  # 4 windows across: 1 / 8 of it fits into 2 / 3 of one
     assert [window.level for window in found].count(coarsest) == 1
     assert (owners(hole, found, coarsest) == 1).all()
     count = np.zeros(hole.shape, int)
@@ -235,3 +236,23 @@ def test_a_hole_of_another_kind_is_refused(hole: np.ndarray) -> None:
 def test_windows_and_limits_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         FIXED.native = 3  # type: ignore[misc]
+
+
+def test_a_compact_hole_of_a_tenth_takes_one_window() -> None:
+    (window,) = plan(masks.draw("center", 512, 512, ratio=(0.1, 0.1001), seed=0), FIXED)
+    assert window.source.height == window.source.width == 256
+
+
+@pytest.mark.parametrize("kind", ["text", "scratches", "strokes"])
+def test_windows_show_a_margin_wherever_the_picture_goes_on(kind: str) -> None:
+    hole = masks.draw(kind, 512, 512, seed=3)
+    found = plan(hole, FIXED)
+    for window in found:
+        outer = Box(
+            max(0, window.core.top - 42),
+            max(0, window.core.left - 42),
+            min(512, window.core.bottom + 42),
+            min(512, window.core.right + 42),
+        )
+        assert outer.common(window.source) == outer
+    assert len(found) <= 12  # nine cover the picture; cuts follow the hole

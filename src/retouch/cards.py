@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from retouch.boxes import Limits
 from retouch.errors import ModelError
-from retouch.windows import Limits
 
 DEFAULT = "recurrent-scenes"
 OPTIONAL = {"quality", "notes"}
+SUFFIXES = (".onnx", ".safetensors")  # of weight files
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Card:
         images_seen: crops shown to it in training, repetitions counted.
         mask_kinds: kinds of holes that it was trained with.
         limits: the windows that it accepts, in pixels.
-        sha256: of the ``.onnx`` file, in hexadecimal.
+        sha256: of the weight file, in hexadecimal.
         licence: of the weights.
         created: date, ``YYYY-MM-DD``.
         command: what trained it.
@@ -120,7 +121,7 @@ def _is_row(row: Any) -> bool:
 
 
 def weights_folder() -> Traversable:
-    """Where the shipped models lie: NAME.onnx, NAME.json."""
+    """Where the shipped models lie: NAME.onnx or NAME.safetensors, NAME.json."""
     return importlib.resources.files("retouch") / "weights"
 
 
@@ -147,7 +148,13 @@ def cards() -> dict[str, Card]:
     }
 
 
+def shipped_weights(name: str) -> Traversable:
+    """A shipped model's weight file: ``NAME.onnx``, or ``NAME.safetensors`` of a method that searches."""
+    files = [weights_folder() / f"{name}{suffix}" for suffix in SUFFIXES]
+    return next((file for file in files if file.is_file()), files[0])
+
+
 def weights_size(name: str) -> int:
     """The size of a shipped model's weight file in bytes."""
-    with importlib.resources.as_file(weights_folder() / f"{name}.onnx") as path:
+    with importlib.resources.as_file(shipped_weights(name)) as path:
         return path.stat().st_size

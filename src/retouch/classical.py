@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from retouch.boxes import Limits
 from retouch.engine import Predictor
 from retouch.errors import MissingExtraError, ModelError
-from retouch.windows import Limits
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]

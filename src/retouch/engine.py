@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from retouch import blend as blending
 from retouch import image, windows
+from retouch.boxes import Box, Limits, Window
 from retouch.errors import MaskError, ModelError
 from retouch.image import Patch, Photo
 from retouch.levels import Fill, Level, levels, to_words
-from retouch.windows import Box, Limits, Window
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retouch import image, windows
+from retouch.boxes import Box, Window, meet
 from retouch.image import Photo
-from retouch.windows import Box, Window
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -94,7 +94,7 @@ class Level:
 
     def _fills_in(self, box: Box) -> Iterator[tuple[Fill, Box, Box]]:
         """The fills that reach into a box, and what they share with it: counted in it, and in the core."""
-        for index in np.flatnonzero(windows.meet(np.array(box), self.cores)):
+        for index in np.flatnonzero(meet(np.array(box), self.cores)):
             fill = self.fills[index]
             both = box.common(fill.core)
             yield fill, both.within(box), both.within(fill.core)

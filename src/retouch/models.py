@@ -1,7 +1,8 @@
 """Models: weight files with their cards, and one way to load any of them by name.
 
-A shipped model is ``weights/NAME.onnx`` with its card ``weights/NAME.json``. ONNX Runtime and the client of
-the hub are imported where they are used: who asks for a classical method does not wait for them.
+A shipped model is ``weights/NAME.onnx`` with its card ``weights/NAME.json``, or ``NAME.safetensors`` of a method
+that searches. ONNX Runtime, PyTorch (for searching alone) and the client of the hub are imported where they are
+used: who asks for a classical method does not wait for them.
 """
 
 import difflib
@@ -9,35 +10,35 @@ import hashlib
 import importlib.resources
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import PIL.Image
 
 from retouch import engine
 from retouch import image as images
-from retouch.cards import DEFAULT, Card, cards, parse_card, shipped_names, weights_folder
+from retouch.boxes import Limits
+from retouch.cards import DEFAULT, SUFFIXES, Card, cards, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
 from retouch.errors import MissingExtraError, ModelError
 from retouch.image import Source
-from retouch.windows import Limits
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
 __all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "onnx_session", "parse_card"]
 
+Search = Literal["paper", "inverter"]
 CONTRACT = (
     "inputs image (B, 3, H, W) and hole (B, 1, H, W), output completion (B, 3, H, W), float32, H and W open"
 )
-HUB_FILES = (
-    "model.onnx",
-    "model.json",
-)  # in a repository of the hub; one stem, as a model's files have anywhere
+HUB_FILES = ("model.onnx", "model.safetensors")  # in a repository of the hub: one of them, ...
+HUB_CARD = "model.json"  # ... and its card; one stem, as a model's files have anywhere
 SESSIONS = 8  # inference sessions kept for sharing; the oldest goes first
 
 
@@ -109,7 +110,7 @@ def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # it keeps what the largest window took
+    options.enable_mem_pattern = False  # it would hold the largest window's memory a second time
     options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said in one line
     try:
         session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
@@ -173,7 +174,8 @@ class Model:
             image: path, PIL image or array ((H, W) or (H, W, C), uint8 or uint16); never written to.
             mask_image: the same size; white (>= 128) is filled. In an array of bool, True is filled.
             seed: for models that draw random numbers.
-            num_images: how many completions are wanted; a deterministic model has one and returns that.
+            num_images: how many completions are wanted, the best first; a deterministic model has one and
+                returns that.
             dilate: first grow the hole by so many pixels.
             feather: width in pixels of the band inside the hole that meets the known pixels; 0: the default.
             blend: how it meets them: ``"none"``, ``"feather"`` or ``"poisson"``.
@@ -189,21 +191,35 @@ class Model:
             raise ModelError(f"expected num_images to be at least 1, got {num_images}")
         photo = images.read(image)
         hole = images.read_mask(mask_image, photo.size)
-        completed = engine.complete(
-            photo, hole, self.predictor, seed=seed, dilate=dilate, feather=feather, blend=blend
-        )
-        return [images.to_pil(completed)]
+        return [
+            images.to_pil(
+                engine.complete(photo, hole, each, seed=seed, dilate=dilate, feather=feather, blend=blend)
+            )
+            for each in self.answers(num_images)
+        ]
+
+    def answers(self, count: int) -> list[Predictor]:
+        """A Predictor for each of at most ``count`` different answers, the best first; a deterministic model has one.
+
+        A photo of many windows gets, as its n-th completion, every window's n-th best.
+        """
+        variants = getattr(self.predictor, "variants", None)
+        return [self.predictor] if variants is None else list(variants(count))
 
 
-def load(name: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
+def load(
+    name: str | os.PathLike[str] | None = None, *, threads: int | None = None, search: Search | None = None
+) -> Model:
     """Loads a model.
 
     Args:
         name: a shipped model (see ``retouch.models()``; None is the default one), a classical method
-            (``"telea"``, ...), a path to ``NAME.onnx`` with its card ``NAME.json`` beside it, the folder of a
-            training run (needs the extra ``train``), or ``"hf:OWNER/NAME"``: the files ``model.onnx`` and
-            ``model.json`` of that repository on the Hugging Face hub.
+            (``"telea"``, ...), a path to ``NAME.onnx`` or ``NAME.safetensors`` with its card ``NAME.json``
+            beside it, the folder of a training run (this and ``.safetensors`` need the extra ``train``), or
+            ``"hf:OWNER/NAME"``: such files named ``model`` in that repository on the Hugging Face hub.
         threads: cores that a network may use; None: all.
+        search: for models that search: as in the ``"paper"``, from random starts, or from where the
+            ``"inverter"`` network starts it, in a fraction of the time (the default).
 
     Raises:
         ModelError: no such model, or a damaged or foreign file.
@@ -212,29 +228,39 @@ def load(name: str | os.PathLike[str] | None = None, *, threads: int | None = No
     if threads is not None and threads < 1:
         raise ModelError(f"expected at least 1 thread, got {threads}")
     name = DEFAULT if name is None else os.fspath(name)
+    model = _load(name, threads)
+    searching = getattr(model.predictor, "searching", None)
+    if searching is not None:
+        return replace(model, predictor=searching(search, threads))
+    if search is not None:
+        raise ModelError(f"{name}: expected a model that searches for search={search}, got one that does not")
+    return model
+
+
+def _load(name: str, threads: int | None) -> Model:
     if name.startswith("hf:"):
         return _load_file(name, _from_hub(name), threads)
     if name in shipped_names():
-        with importlib.resources.as_file(weights_folder()) as weights:
-            return _load_file(name, weights / f"{name}.onnx", threads)
+        with importlib.resources.as_file(shipped_weights(name)) as weights:
+            return _load_file(name, weights, threads)
     if name in CLASSICAL:
         return Model(name, CLASSICAL[name]())
     if os.path.isdir(name):
         return _load_run(Path(name))
-    if os.path.isfile(name) or name.lower().endswith(".onnx"):
+    if os.path.isfile(name) or name.lower().endswith(SUFFIXES):
         return _load_file(name, Path(name), threads)
     near = difflib.get_close_matches(name[:80], [*shipped_names(), *CLASSICAL], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ModelError(
         f"expected a model, got {name[:80]!r}: {hint}`retouch models` lists their names; "
-        "a .onnx file, a training run or hf:OWNER/NAME will do too"
+        "a .onnx or .safetensors file, a training run or hf:OWNER/NAME will do too"
     )
 
 
 def _load_file(name: str, path: Path, threads: int | None) -> Model:
     card_path = path.with_suffix(".json")
-    if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path}: expected a .onnx file or a training run, got another file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ModelError(f"{path}: expected a .onnx or .safetensors file or a training run, got another file")
     try:
         weights = path.read_bytes()
     except OSError as error:
@@ -251,20 +277,31 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
             f"{path}: expected SHA-256 {card.sha256[:12]}... as its card says, got {sha256[:12]}...: "
             "the file is damaged or was changed"
         )
-    session = _session(weights, sha256, threads or 0, str(path))
-    return Model(name, OnnxPredictor(name, card.limits, session), card)
+    if path.suffix.lower() == ".onnx":
+        session = _session(weights, sha256, threads or 0, str(path))
+        return Model(name, OnnxPredictor(name, card.limits, session), card)
+    with _extra(f"completing with {name}, a model that searches,"):
+        from retouch.training import searching
+    return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card)
 
 
 def _load_run(path: Path) -> Model:
     if not (path / "checkpoint").is_dir():
         raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
-    try:
+    with _extra("completing with a training run"):
         from retouch.training import export
+    return Model(str(path), export.predictor(path))
+
+
+@contextmanager
+def _extra(part: str) -> Iterator[None]:
+    """A missing package means that the extra is not installed; one of our own modules missing is a bug."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if str(error.name).startswith("retouch"):
             raise
-        raise MissingExtraError("completing with a training run", "train") from error
-    return Model(str(path), export.predictor(path))
+        raise MissingExtraError(part, "train") from error
 
 
 def _from_hub(name: str) -> Path:
@@ -276,7 +313,15 @@ def _from_hub(name: str) -> Path:
     logging.set_verbosity(40)  # errors only: what goes wrong is said once, by us
     try:
         cached = not _hub_answers(repository)
-        paths = [Path(hf_hub_download(repository, file, local_files_only=cached)) for file in HUB_FILES]
+
+        def fetch(file: str) -> Path:
+            return Path(hf_hub_download(repository, file, local_files_only=cached))
+
+        fetch(HUB_CARD)
+        try:
+            return fetch(HUB_FILES[0])
+        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
+            return fetch(HUB_FILES[1])
     except errors.HFValidationError as error:
         raise ModelError(f"expected hf:OWNER/NAME, got {name!r}") from error
     except errors.LocalEntryNotFoundError as error:
@@ -291,13 +336,12 @@ def _from_hub(name: str) -> Path:
         ) from error
     except errors.EntryNotFoundError as error:
         raise ModelError(
-            f"{name}: expected {' and '.join(HUB_FILES)} in the repository, found others"
+            f"{name}: expected {HUB_CARD} and {' or '.join(HUB_FILES)} in the repository, found others"
         ) from error
     except Exception as error:  # a full disk, or what the hub's client passes on from its HTTP library
         raise ModelError(f"{name}: the hub cannot be read: {_first_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-    return paths[0]
 
 
 def _hub_answers(repository: str) -> bool:
@@ -305,7 +349,7 @@ def _hub_answers(repository: str) -> bool:
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
     try:
-        get_hf_file_metadata(hf_hub_url(repository, HUB_FILES[0]))
+        get_hf_file_metadata(hf_hub_url(repository, HUB_CARD))
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.HFValidationError):
         raise  # an answer, if not a welcome one
     except Exception:  # of the HTTP library, or offline mode

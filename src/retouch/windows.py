@@ -12,102 +12,20 @@ mask costs as much as there is hole, not as much as there is photograph:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from retouch.errors import MaskError, ModelError
+from retouch.boxes import Box, Limits, Window, meet
+from retouch.errors import MaskError
 
 Bools = npt.NDArray[np.bool_]
 
 CELL = 8  # px: eight booleans are one 64-bit word, which makes the pass over the mask cheap
-BRACKET = 5 / 8  # a window brackets a hole of at most this share of its side: 160 px in 256
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a predictor accepts, in pixels.
-
-    Args:
-        native: side of the square windows that the model was trained on, at least 16.
-        multiple: both sides of a window must be multiples of this.
-        largest: longest side that the model may be given; ``largest == native`` means that
-            it takes windows of ``native`` x ``native`` only.
-
-    Raises:
-        ModelError: for limits that contradict one another.
-    """
-
-    native: int
-    multiple: int
-    largest: int
-
-    def __post_init__(self) -> None:
-        if self.native < 16 or self.multiple < 1 or self.native % self.multiple or self.largest < self.native:
-            raise ModelError(
-                "expected limits with native >= 16, a multiple that divides native, and largest >= native, "
-                f"got native={self.native}, multiple={self.multiple}, largest={self.largest}"
-            )
-
-
-class Box(NamedTuple):
-    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the ends excluded."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.top, self.bottom)
-
-    @property
-    def cols(self) -> slice:
-        return slice(self.left, self.right)
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    def common(self, other: "Box") -> "Box":
-        """The pixels in both; of negative height or width where there are none."""
-        ends = min(self.bottom, other.bottom), min(self.right, other.right)
-        return Box(max(self.top, other.top), max(self.left, other.left), *ends)
-
-    def within(self, other: "Box") -> "Box":
-        """This box, counted from the top left corner of ``other``."""
-        return self.shifted(-other.top, -other.left)
-
-    def shifted(self, down: int, right: int) -> "Box":
-        return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One crop to complete. All boxes are in pixels of the window's level and lie inside its picture.
-
-    Args:
-        level: the picture is the photograph shrunk by ``2 ** level``.
-        stage: order within the level; windows of one stage do not see one another's core.
-        source: the pixels that the predictor is shown.
-        core: the part of ``source`` whose missing pixels the window completes; a level's are disjoint.
-        shape: height and width that the predictor is given; where the picture is smaller than that,
-            the caller pads ``source`` at the bottom and the right.
-    """
-
-    level: int
-    stage: int
-    source: Box
-    core: Box
-    shape: tuple[int, int]
+MARGIN = 1 / 6  # share of its side that a window shows on each side of its core, where the picture goes on
+BRACKET = 1 - 2 * MARGIN  # and so the share that a core may take where it meets no border: 170 px in 256
 
 
 def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
@@ -151,10 +69,10 @@ def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
 def band(limits: Limits) -> int:
     """Width in px of the strip along a deep hole's border that each finer level predicts again.
 
-    It equals what a native window shows around the largest core it takes (3/16 of its side), so that
-    a window sees all known pixels that decide whether a pixel of its core belongs to the strip.
+    It equals what a native window shows around the largest core it takes, so that a window sees all known
+    pixels that decide whether a pixel of its core belongs to the strip.
     """
-    return limits.native * 3 // 16
+    return int(MARGIN * limits.native)
 
 
 def shrink(hole: Bools) -> Bools:
@@ -236,14 +154,20 @@ def _aligned(cells: Box, size: tuple[int, int], limits: Limits) -> Box:
     return Box(top, left, bottom, right).common(Box(0, 0, *size))
 
 
-def _side(extent: int, length: int, limits: Limits) -> int:
-    """Side of a window for a hole of this extent along an axis of this length; 0 where none brackets it."""
-    if length <= limits.native or extent <= BRACKET * limits.native:
+def _side(low: int, high: int, length: int, limits: Limits) -> int:
+    """Side of a window for a core from ``low`` to ``high`` of an axis; 0 where none has the margins for it."""
+    if length <= limits.native or _fits(low, high, limits.native, length):
         return limits.native
     unit = limits.multiple
     step = unit * max(1, limits.native // 4 // unit)  # coarse: so there are few shapes, and windows batch
-    side = min(limits.largest // unit * unit, -(-length // unit) * unit, -(-2 * extent // step) * step)
-    return side if side >= length or extent <= BRACKET * side else 0
+    side = min(limits.largest // unit * unit, -(-length // unit) * unit, -(-2 * (high - low) // step) * step)
+    return side if side >= length or _fits(low, high, side, length) else 0
+
+
+def _fits(low: int, high: int, side: int, length: int) -> bool:
+    """Whether a window shows the margin on both sides of a core, or the picture up to its border."""
+    margin = int(MARGIN * side)
+    return min(length, high + margin) - max(0, low - margin) <= side
 
 
 def _place(low: int, high: int, side: int, length: int) -> tuple[int, int]:
@@ -262,16 +186,22 @@ def _cover(
     ``mask`` is the hole in the part of the level's picture, of height and width ``size``, that begins at
     ``corner``, top and left; ``cells`` has one boolean per cell of it.
     """
-    for core in _cut(cells, mask, _bounds(cells), size, limits)[1] if cells.any() else []:
+    for core in _cut(cells, mask, _bounds(cells), corner, size, limits)[1] if cells.any() else []:
         core = core.shifted(*corner)
-        height, width = _side(core.height, size[0], limits), _side(core.width, size[1], limits)
+        height, width = _sides(core, size, limits)
         top, bottom = _place(core.top, core.bottom, height, size[0])
         left, right = _place(core.left, core.right, width, size[1])
         yield Box(top, left, bottom, right), core, (height, width)
 
 
+def _sides(core: Box, size: tuple[int, int], limits: Limits) -> tuple[int, int]:
+    """Height and width of the window for a core of a picture of this size; 0 where none brackets it."""
+    height = _side(core.top, core.bottom, size[0], limits)
+    return height, _side(core.left, core.right, size[1], limits)
+
+
 def _cut(
-    cells: Bools, mask: Bools, box: Box, size: tuple[int, int], limits: Limits
+    cells: Bools, mask: Bools, box: Box, corner: tuple[int, int], size: tuple[int, int], limits: Limits
 ) -> tuple[float, list[Box]]:
     """The cheaper of one window for a tight box of cells, and the best for both halves of it.
 
@@ -282,12 +212,12 @@ def _cut(
     if max(box.height, box.width) * CELL <= limits.largest + 2 * CELL:
         near = Box(*(edge * CELL for edge in box))
         core = _bounds(mask[near.rows, near.cols]).shifted(near.top, near.left)
-        area = _side(core.height, size[0], limits) * _side(core.width, size[1], limits)
-        alone = float(area) if area else alone
+        height, width = _sides(core.shifted(*corner), size, limits)
+        alone = float(height * width) if height and width else alone
     if alone <= unit:
         return alone, [core]
 
-    across, at, between = _where(cells[box.rows, box.cols], limits)
+    across, at, between = _where(cells[box.rows, box.cols], _spare(box, corner, size, limits), limits)
     if across:
         halves = (Box(box.top, box.left, box.top + at, box.right), Box(box.top + at, *box[1:]))
     else:
@@ -296,17 +226,30 @@ def _cut(
     total, cores = 0.0 if between else unit / 2, list[Box]()
     for half in halves:
         tight = _bounds(cells[half.rows, half.cols]).shifted(half.top, half.left)
-        cost, parts_of_half = _cut(cells, mask, tight, size, limits)
+        cost, parts_of_half = _cut(cells, mask, tight, corner, size, limits)
         total, cores = total + cost, cores + parts_of_half
     return (alone, [core]) if alone <= total else (total, cores)
 
 
-def _where(occupied: Bools, limits: Limits) -> tuple[bool, int, bool]:
+def _spare(
+    box: Box, corner: tuple[int, int], size: tuple[int, int], limits: Limits
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Cells that a window can take beyond its bracket: left and right, top and bottom; some only at a border."""
+    margin = int(MARGIN * limits.native) // CELL
+    top, left, bottom, right = (edge * CELL + corner[i % 2] for i, edge in enumerate(box))
+    columns = margin * (left <= 0), margin * (right >= size[1])
+    return columns, (margin * (top <= 0), margin * (bottom >= size[0]))
+
+
+def _where(
+    occupied: Bools, spare: tuple[tuple[int, int], tuple[int, int]], limits: Limits
+) -> tuple[bool, int, bool]:
     """Where to cut a tight box of cells: (whether at a row, its index or the column's, whether it is empty).
 
     At the widest gap that reaches into the middle half (others are left to later cuts: so both parts shrink,
     and the recursion stays shallow), if it is wide; else so that full windows fit on both sides, more or
-    less, at an empty line where one is near.
+    less, at an empty line where one is near. ``spare`` is how many cells more a window takes at either end of
+    the rows, and of the columns: those of the margin where that end is the picture's border.
     """
     most = int(BRACKET * limits.native) // CELL  # cells that a native window brackets
     lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
@@ -315,8 +258,10 @@ def _where(occupied: Bools, limits: Limits) -> tuple[bool, int, bool]:
     if 2 * width >= most:
         return bool(row), at, True
     row = int(len(lines[1]) >= len(lines[0]))
-    parts = max(2, -(-len(lines[row]) // most))
-    at = max(1, len(lines[row]) * (parts // 2) // parts)
+    before, after = spare[row]
+    inner = len(lines[row]) - before - after
+    parts = max(2, -(-inner // most))
+    at = min(max(1, before + inner * (parts // 2) // parts), len(lines[row]) - 1)
     empty = np.flatnonzero(~lines[row])
     near = empty[np.argmin(np.abs(empty - at))] if len(empty) else 0
     return (bool(row), int(near), True) if near and abs(near - at) < most // 2 else (bool(row), at, False)
@@ -340,10 +285,3 @@ def _stages(level: int, found: list[tuple[Box, Box, tuple[int, int]]]) -> list[W
         stages[i] = np.setdiff1d(np.arange(len(taken) + 1), taken)[0]
     windows = (Window(level, int(stage), *one) for stage, one in zip(stages, found, strict=True))
     return sorted(windows, key=lambda window: (window.stage, window.shape, window.core))
-
-
-def meet(box: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Bools:
-    """Which of the (N, 4) boxes share a pixel with this box."""
-    top, left, bottom, right = others.T
-    shared: Bools = (top < box[2]) & (bottom > box[0]) & (left < box[3]) & (right > box[1])
-    return shared

@@ -46,12 +46,14 @@ class Entry:
         summary: what it does, in one line.
         limits: the windows that a model of it accepts.
         load: imports and returns its settings (a frozen dataclass) and its class; needs PyTorch.
+        searches: it completes by a search, which PyTorch runs: its models are safetensors, not ONNX.
     """
 
     citation: str
     summary: str
     limits: Limits
     load: Callable[[], tuple[Any, Any]]
+    searches: bool = False
 
 
 METHODS: dict[str, Entry] = {
@@ -66,6 +68,7 @@ METHODS: dict[str, Entry] = {
         summary="search over the z of a DCGAN, started by an inverter; three adversarial losses to compare",
         limits=Limits(native=64, multiple=64, largest=64),
         load=_dcgan_search,
+        searches=True,
     ),
     "glcic": Entry(
         citation='Sisir Nalla, "Image Inpainting using GAN\'s", Shiv Nadar University',
@@ -84,5 +87,6 @@ METHODS: dict[str, Entry] = {
         summary="search over the z of a Wasserstein GAN, started by an inverter; residual enhancement",
         limits=Limits(native=64, multiple=64, largest=64),
         load=_wgan,
+        searches=True,
     ),
 }

@@ -38,6 +38,7 @@ Deviations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +81,18 @@ class Config:
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
+
+
+# Settings and Config of ``--preset NAME``: data beside the Config that they set.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "settings": {"size": 64, "batch": 8, "minutes": 3.0},
+        "config": {
+            "width": 12, "residual_blocks": 2, "fusion_blocks": 1, "perceptual": 0.0, "low_pass_perceptual": 0.0,
+            "style": 0.0, "learning_rate": 5e-4, "smooth_start": True,
+        },
+    }
+}  # fmt: skip
 
 
 def sobel_edges(image: Tensor) -> Tensor:
@@ -161,13 +174,21 @@ class RecurrentConv(nn.Module):
         self.norm = norm
         self.act = act
 
-    def forward(self, x: Tensor, buffer: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, buffer: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """``mask`` is the last input channel where it is given apart: 32 + 1 channels run faster than 33."""
         # in pass 1 the buffer is zero, and its convolution is its bias
         state = self.buffer.bias.view(1, -1, 1, 1) if buffer is None else self.buffer(buffer)  # type: ignore[union-attr]
-        y = self.input(x) + state
+        y = (self.input(x) if mask is None else self._apart(x, mask)) + state
         if self.norm:
             y = F.instance_norm(y)
         return F.elu(y) if self.act else y
+
+    def _apart(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``self.input`` of (B, C, H, W) and (B, 1, H, W) side by side."""
+        edge = self.input.kernel_size[0] // 2
+        x, mask = (F.pad(part, (edge,) * 4, mode="reflect") for part in (x, mask))
+        weight = self.input.weight
+        return F.conv2d(x, weight[:, :-1], self.input.bias) + F.conv2d(mask, weight[:, -1:])
 
 
 class ResidualBlock(nn.Module):
@@ -216,9 +237,9 @@ def _fuse(scores: Tensor, rows: int, columns: int) -> Tensor:
     for height, width in ((rows, columns), (columns, rows)):
         padded = F.pad(scores, (1, 1, 1, 1))
         scores = padded[:, :-2, :-2] + scores + padded[:, 2:, 2:]
-        # from row-major to column-major order (and back in the second round), for both axes
-        scores = scores.view(-1, height, width, height, width).permute(0, 2, 1, 4, 3)
-        scores = scores.reshape(-1, height * width, height * width)
+        # from row-major to column-major order (and back in the second round): of the positions, then of the candidates
+        scores = scores.view(-1, height, width, height * width).transpose(1, 2)
+        scores = scores.reshape(-1, height, width).transpose(1, 2).reshape(-1, height * width, height * width)
     return scores
 
 
@@ -238,7 +259,11 @@ def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -
     height, width = x.shape[-2:]
     rows, columns = height // 2, width // 2
     small = F.interpolate(x, scale_factor=0.5, mode="nearest")
-    patches = F.unfold(F.pad(small, (1, 1, 1, 1), mode="reflect"), 3)  # (B, C*9, N), N = rows * columns
+    small = F.pad(small, (1, 1, 1, 1), mode="reflect")
+    # slices, not F.unfold, whose ONNX graph gathers number by number
+    shifts = [(i, j) for i in range(3) for j in range(3)]
+    patches = torch.cat([small[:, :, i : i + rows, j : j + columns] for i, j in shifts], dim=1)
+    patches = patches.flatten(2)  # (B, C*9, N), N = rows * columns
     patches = patches / patches.norm(dim=1, keepdim=True).clamp_min(1e-4)
     scores = patches.transpose(1, 2) @ patches  # (B, N positions, N candidates): cosine similarity
     scores = _fuse(scores, rows, columns)
@@ -247,10 +272,14 @@ def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -
     # e^-60 counts for nothing; smaller weights would be denormal numbers, which slow the product down many times
     logits = (logits - logits.amax(dim=-1, keepdim=True)).clamp_min(-60)
     weights = F.softmax(logits, dim=-1)
-    raw = F.unfold(F.pad(x, (1, 1, 1, 1), mode="reflect"), 4, stride=2)  # (B, C*16, N)
+    # a 4 x 4 patch at stride 2 is 2 x 2 neighbours of the unshuffled features
+    blocks = F.pixel_unshuffle(F.pad(x, (1, 1, 1, 1), mode="reflect"), 2)  # (B, C*4, rows + 1, columns + 1)
+    corners = [(i, j) for i in range(2) for j in range(2)]
+    raw = torch.cat([blocks[:, :, i : i + rows, j : j + columns] for i, j in corners], dim=1).flatten(2)
     mixed = raw @ weights.transpose(1, 2)  # (B, C*16, N)
-    total = F.fold(mixed, (height + 2, width + 2), 4, stride=2)[:, :, 1:-1, 1:-1]
-    return total / 4  # four patches cover each position
+    parts = zip(mixed.view(len(x), -1, rows, columns).chunk(4, dim=1), corners, strict=True)
+    total = torch.stack([F.pad(part, (j, 1 - j, i, 1 - i)) for part, (i, j) in parts]).sum(0)
+    return F.pixel_shuffle(total, 2)[:, :, 1:-1, 1:-1] / 4  # four patches cover each position
 
 
 class Generator(nn.Module):
@@ -314,8 +343,8 @@ class Generator(nn.Module):
             elif i == 3:
                 x = torch.cat([x, outputs[2]], dim=1)
             elif i == 5:
-                x = torch.cat([x, outputs[0], 1 - hole], dim=1)
-            x = layer(x, buffer)
+                x = torch.cat([x, outputs[0]], dim=1)
+            x = layer(x, buffer, 1 - hole if i == 5 else None)
             outputs.append(x)
         result = image + torch.tanh(x) if self.smooth_start else (torch.tanh(x) + 1) / 2
         return result, outputs

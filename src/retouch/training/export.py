@@ -7,7 +7,7 @@ import io
 import logging
 import shlex
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ import torch
 from onnxscript import opset18 as op
 from torch import Tensor, nn
 
+from retouch.boxes import Limits
 from retouch.cards import Card
 from retouch.errors import ModelError, TrainingError
 from retouch.image import atomic_write
 from retouch.methods import METHODS
 from retouch.training.checkpoints import read_checkpoint
+from retouch.training.searching import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
-from retouch.windows import Limits
 
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch, in [0, 1]
@@ -64,6 +65,17 @@ def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
     return Completion(method).eval().requires_grad_(False), state
 
 
+def window_limits(state: dict[str, Any]) -> Limits:
+    """The windows for a run's weights: native is the canvas of its holes, the largest at most twice as much.
+
+    Beyond that a network is asked for what it has never seen, and the planner's shrunk photograph serves better.
+    """
+    limits = METHODS[state["method"]].limits
+    canvas = min(state["settings"]["mask_size"] or state["settings"]["size"], limits.largest)
+    native = max(16, canvas) // limits.multiple * limits.multiple
+    return replace(limits, native=native, largest=min(2 * native, limits.largest))
+
+
 @dataclass(frozen=True, slots=True)
 class TorchPredictor:
     """A training run as the engine's Predictor: PyTorch runs it as it is."""
@@ -78,14 +90,16 @@ class TorchPredictor:
         return completed
 
 
-def predictor(run: Path) -> TorchPredictor:
+def predictor(run: Path) -> TorchPredictor | SearchPredictor:
     """The Predictor of a training run.
 
     Raises:
         TrainingError: see ``completion``.
     """
     module, state = completion(run)
-    return TorchPredictor(METHODS[state["method"]].limits, module)
+    if METHODS[state["method"]].searches:
+        return SearchPredictor(window_limits(state), module.method)
+    return TorchPredictor(window_limits(state), module)
 
 
 def to_onnx(module: nn.Module, limits: Limits) -> bytes:
@@ -127,7 +141,9 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
 
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """max(x, e^min(x, 0) - 1): the same function as the operator Elu, in half of ONNX Runtime's time for that."""
-    return op.Max(x, op.Sub(op.Exp(op.Min(x, op.Constant(value_float=0.0))), op.Constant(value_float=1.0)))
+    return op.Max(
+        x, op.Sub(op.Exp(op.Clip(x, None, op.Constant(value_float=0.0))), op.Constant(value_float=1.0))
+    )
 
 
 def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -192,7 +208,9 @@ def export(
     notes: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Writes ``NAME.onnx`` and its card ``NAME.json``, each whole or not at all.
+    """Writes ``NAME.onnx`` (``NAME.safetensors`` of a method that searches) and its card ``NAME.json``.
+
+    Each is written whole or not at all.
 
     Args:
         run: folder of the training run.
@@ -202,20 +220,21 @@ def export(
         overwrite: replace files of that name.
 
     Returns:
-        The path of the ONNX file.
+        The path of the weights.
 
     Raises:
         TrainingError, ModelError, FileExistsError.
     """
-    target = output / f"{name}.onnx"
     if Path(name).name != name or not name:
         raise ModelError(f"expected a name without folders, got {name!r}")
-    for path in (target, target.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists; say overwrite to replace it")
     module, state = completion(run)
     entry, settings = METHODS[state["method"]], state["settings"]
-    data = to_onnx(module, entry.limits)
+    target = output / (name + (".safetensors" if entry.searches else ".onnx"))
+    for path in (target, output / f"{name}.json"):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; say overwrite to replace it")
+    limits = window_limits(state)
+    data = to_safetensors(state["method"], module.method) if entry.searches else to_onnx(module, limits)
     card = Card(
         name=name,
         method=state["method"],
@@ -224,7 +243,7 @@ def export(
         training_data=training_data or ", ".join(settings["data"]),
         images_seen=state["images"] + state["images_before"],
         mask_kinds=tuple(spec.partition("=")[0] for spec in settings["masks"]),
-        limits=entry.limits,
+        limits=limits,
         sha256=hashlib.sha256(data).hexdigest(),
         licence=licence,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -233,5 +252,5 @@ def export(
     )
     output.mkdir(parents=True, exist_ok=True)
     atomic_write(target, data)
-    atomic_write(target.with_suffix(".json"), card.to_json().encode())
+    atomic_write(output / f"{name}.json", card.to_json().encode())
     return target

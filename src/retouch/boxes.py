@@ -1,0 +1,101 @@
+"""Boxes of pixels, windows, and what a predictor accepts of them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from retouch.errors import ModelError
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a predictor accepts, in pixels.
+
+    Args:
+        native: side of the square windows that the model was trained on, at least 16.
+        multiple: both sides of a window must be multiples of this.
+        largest: longest side that the model may be given; ``largest == native`` means that
+            it takes windows of ``native`` x ``native`` only.
+
+    Raises:
+        ModelError: for limits that contradict one another.
+    """
+
+    native: int
+    multiple: int
+    largest: int
+
+    def __post_init__(self) -> None:
+        if self.native < 16 or self.multiple < 1 or self.native % self.multiple or self.largest < self.native:
+            raise ModelError(
+                "expected limits with native >= 16, a multiple that divides native, and largest >= native, "
+                f"got native={self.native}, multiple={self.multiple}, largest={self.largest}"
+            )
+
+
+class Box(NamedTuple):
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.bottom)
+
+    @property
+    def cols(self) -> slice:
+        return slice(self.left, self.right)
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def common(self, other: "Box") -> "Box":
+        """The pixels in both; of negative height or width where there are none."""
+        ends = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Box(max(self.top, other.top), max(self.left, other.left), *ends)
+
+    def within(self, other: "Box") -> "Box":
+        """This box, counted from the top left corner of ``other``."""
+        return self.shifted(-other.top, -other.left)
+
+    def shifted(self, down: int, right: int) -> "Box":
+        return Box(self.top + down, self.left + right, self.bottom + down, self.right + right)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One crop to complete. All boxes are in pixels of the window's level and lie inside its picture.
+
+    Args:
+        level: the picture is the photograph shrunk by ``2 ** level``.
+        stage: order within the level; windows of one stage do not see one another's core.
+        source: the pixels that the predictor is shown.
+        core: the part of ``source`` whose missing pixels the window completes; a level's are disjoint.
+        shape: height and width that the predictor is given; where the picture is smaller than that,
+            the caller pads ``source`` at the bottom and the right.
+    """
+
+    level: int
+    stage: int
+    source: Box
+    core: Box
+    shape: tuple[int, int]
+
+
+def meet(box: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Bools:
+    """Which of the (N, 4) boxes share a pixel with this box."""
+    top, left, bottom, right = others.T
+    shared: Bools = (top < box[2]) & (bottom > box[0]) & (left < box[3]) & (right > box[1])
+    return shared
