@@ -268,7 +268,7 @@ def test_damaged_card(tiny_model: Path) -> None:
 
 
 def test_another_file(photo_path: Path) -> None:
-    refused(photo_path, r"photo.png: expected a .onnx file or a training run, got another file")
+    refused(photo_path, r"photo.png: expected a .onnx or .safetensors file or a training run, got another file")
 
 
 def test_threads_below_one(tiny_model: Path) -> None:
@@ -290,7 +290,6 @@ def test_classical_by_name(name: str) -> None:
 def test_a_shipped_name_before_a_file_of_that_name(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODELS, "weights_folder", lambda: tiny_model.parent)
     monkeypatch.setattr("retouch.cards.weights_folder", lambda: tiny_model.parent)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
@@ -329,7 +328,7 @@ def test_a_run_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Enough of the hub: the repository a/tiny holds a model, others answer with the hub's errors."""
+    """Enough of the hub: a/tiny holds a model, a/searching one in safetensors; others answer with its errors."""
 
     weights = b""
 
@@ -345,13 +344,16 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def answer(self, *, body: bool) -> None:
         files = {"model.onnx": self.weights, "model.json": tiny_card(self.weights).to_json().encode()}
         repository, file = "/".join(self.path.split("/")[1:3]), self.path.rpartition("/")[2]
-        data = files.get(file, b"") if repository == "a/tiny" else b""
+        if repository == "a/searching":
+            files["model.safetensors"] = files.pop("model.onnx")
+        data = files.get(file, b"") if repository in ("a/tiny", "a/searching") else b""
         if data:
             self.send_response(200)
             self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
             self.send_header("X-Repo-Commit", "0" * 40)
         else:
-            code = {"a/gated": "GatedRepo", "a/empty": "EntryNotFound"}.get(repository, "RepoNotFound")
+            codes = {"a/gated": "GatedRepo", "a/empty": "EntryNotFound", "a/searching": "EntryNotFound"}
+            code = codes.get(repository, "RepoNotFound")
             self.send_response(403 if code == "GatedRepo" else 404)
             self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", str(len(data)))
@@ -383,15 +385,19 @@ def test_hub(tiny_weights: bytes, tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_port
-        assert load_all(port, "hf:a/tiny", "hf:a/gated", "hf:a/empty", "hf:a/none", "hf:a/b/c", "hf:") == [
+        names = ("hf:a/tiny", "hf:a/gated", "hf:a/empty", "hf:a/none", "hf:a/b/c", "hf:")
+        assert load_all(port, *names) == [
             "tiny",
             "hf:a/gated: the hub wants you to log in and accept its terms first",
-            "hf:a/empty: expected model.onnx and model.json in the repository, found others",
+            "hf:a/empty: expected model.json and model.onnx or model.safetensors in the repository, found others",
             "hf:a/none: expected a public repository on the hub, found none of this name",
             "expected hf:OWNER/NAME, got 'hf:a/b/c'",
             "expected hf:OWNER/NAME, got 'hf:'",
         ]
+        (searching,) = load_all(port, "hf:a/searching")
+        assert "model.safetensors: expected a model in safetensors" in searching  # fetched, and not one
         server.shutdown()
+    assert load_all(port, "hf:a/searching") == [searching]  # from the cache
     unreachable = "hf:a/other: not in the hub's cache, and the hub cannot be reached (offline?)"
     assert load_all(port, "hf:a/tiny", "hf:a/other") == ["tiny", unreachable]  # nobody listens any more
     assert load_all(port, "hf:a/tiny", "hf:a/other", HF_HUB_OFFLINE="1") == ["tiny", unreachable]
