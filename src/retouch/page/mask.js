@@ -1,0 +1,152 @@
+// The mask: a canvas of the photo's size, painted where the photo is to be filled.
+//
+// What a stroke changes is kept as the tiles that it touches, so that undo costs what was drawn and not what the
+// photo measures. Tiles are canvases: nothing is read back from the graphics card.
+
+const TILE = 256;
+const COLOUR = "#f0406f";
+
+export class Mask {
+  constructor(width, height) {
+    this.canvas = new OffscreenCanvas(width, height);
+    this.context = this.canvas.getContext("2d");
+    this.empty = true; // nothing was painted since it was last known to be empty
+    this.tiles = null;
+  }
+
+  get width() {
+    return this.canvas.width;
+  }
+
+  get height() {
+    return this.canvas.height;
+  }
+
+  /** Starts a change; `end` gives what undoes it. */
+  begin() {
+    this.tiles = new Map();
+    this.wasEmpty = this.empty;
+  }
+
+  /** Keeps what a rectangle in photo pixels is about to lose. */
+  #touch(left, top, right, bottom) {
+    const first = (value) => Math.max(0, Math.floor(value / TILE));
+    for (let y = first(top); y * TILE < Math.min(bottom, this.height); y++) {
+      for (let x = first(left); x * TILE < Math.min(right, this.width); x++) {
+        const key = `${x},${y}`;
+        if (!this.tiles.has(key)) this.tiles.set(key, this.#copy(x * TILE, y * TILE));
+      }
+    }
+  }
+
+  #copy(x, y) {
+    const tile = new OffscreenCanvas(Math.min(TILE, this.width - x), Math.min(TILE, this.height - y));
+    tile.getContext("2d").drawImage(this.canvas, -x, -y);
+    return { x, y, tile };
+  }
+
+  /** Ends a change: { bytes, swap }, where `swap` undoes it and, called again, does it anew. */
+  end() {
+    const patch = { tiles: [...this.tiles.values()], empty: this.wasEmpty };
+    this.tiles = null;
+    const swap = () => {
+      const empty = this.empty;
+      patch.tiles = patch.tiles.map(({ x, y, tile }) => {
+        const now = this.#copy(x, y);
+        this.context.clearRect(x, y, tile.width, tile.height);
+        this.context.drawImage(tile, x, y);
+        return now;
+      });
+      this.empty = patch.empty;
+      patch.empty = empty;
+    };
+    return { bytes: patch.tiles.length * TILE * TILE * 4, swap };
+  }
+
+  /** A piece of a stroke through some points, `width` photo pixels wide. */
+  stroke(points, width, erase) {
+    const xs = points.map((point) => point.x);
+    const ys = points.map((point) => point.y);
+    const r = width / 2 + 2;
+    this.#touch(Math.min(...xs) - r, Math.min(...ys) - r, Math.max(...xs) + r, Math.max(...ys) + r);
+    const pen = this.#pen(erase);
+    pen.lineWidth = width;
+    pen.lineCap = pen.lineJoin = "round";
+    pen.beginPath();
+    pen.moveTo(points[0].x, points[0].y);
+    for (const point of points) pen.lineTo(point.x, point.y); // to itself: a dot
+    pen.stroke();
+  }
+
+  /** A filled outline. */
+  area(points) {
+    const xs = points.map((point) => point.x);
+    const ys = points.map((point) => point.y);
+    this.#touch(Math.min(...xs) - 1, Math.min(...ys) - 1, Math.max(...xs) + 1, Math.max(...ys) + 1);
+    const pen = this.#pen(false);
+    pen.beginPath();
+    for (const point of points) pen.lineTo(point.x, point.y);
+    pen.fill();
+  }
+
+  #pen(erase) {
+    this.context.globalCompositeOperation = erase ? "destination-out" : "source-over";
+    this.context.fillStyle = this.context.strokeStyle = COLOUR;
+    if (!erase) this.empty = false;
+    return this.context;
+  }
+
+  clear() {
+    this.#touch(0, 0, this.width, this.height);
+    this.context.clearRect(0, 0, this.width, this.height);
+    this.empty = true;
+  }
+
+  invert() {
+    this.#touch(0, 0, this.width, this.height);
+    this.context.globalCompositeOperation = "xor";
+    this.context.fillStyle = COLOUR;
+    this.context.fillRect(0, 0, this.width, this.height);
+    this.empty = false;
+  }
+
+  /** Takes over a picture of the same size: white is painted. */
+  load(picture) {
+    this.clear();
+    const rows = Math.max(1, Math.floor(4e6 / this.width)); // a band at a time
+    for (let top = 0; top < this.height; top += rows) {
+      const height = Math.min(rows, this.height - top);
+      const band = new OffscreenCanvas(this.width, height);
+      const pen = band.getContext("2d", { willReadFrequently: true });
+      pen.fillStyle = "black"; // what is transparent is not white
+      pen.fillRect(0, 0, this.width, height);
+      pen.drawImage(picture, 0, -top);
+      const pixels = pen.getImageData(0, 0, this.width, height);
+      const data = pixels.data;
+      for (let i = 0; i < data.length; i += 4) {
+        data[i + 3] = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2] >= 127.5 ? 255 : 0;
+      }
+      pen.putImageData(pixels, 0, 0);
+      pen.globalCompositeOperation = "source-in";
+      pen.fillStyle = COLOUR;
+      pen.fillRect(0, 0, this.width, height);
+      this.context.globalCompositeOperation = "source-over";
+      this.context.drawImage(band, 0, top);
+    }
+    this.empty = false;
+  }
+
+  /** As a PNG file, white on black. */
+  async png() {
+    const canvas = new OffscreenCanvas(this.width, this.height);
+    const pen = canvas.getContext("2d");
+    pen.drawImage(this.canvas, 0, 0);
+    pen.globalCompositeOperation = "source-in";
+    pen.fillStyle = "white";
+    pen.fillRect(0, 0, this.width, this.height);
+    pen.globalCompositeOperation = "destination-over";
+    pen.fillStyle = "black";
+    pen.fillRect(0, 0, this.width, this.height);
+    return canvas.convertToBlob({ type: "image/png" });
+  }
+}

@@ -1,0 +1,185 @@
+// What floats and opens: the notice, the progress, menus, dialogs, the choice of a model, thumbnails.
+
+import * as service from "./service.js";
+import { $, make, text } from "./texts.js";
+
+// ---- notice and progress ----------------------------------------------------------------------------------
+
+let fading = 0;
+
+/** Says something over the photo; an error stays until it is closed. */
+export function notice(message, wrong = false) {
+  const line = $("#notice");
+  clearTimeout(fading);
+  line.hidden = !message;
+  line.classList.toggle("wrong", wrong);
+  line.setAttribute("role", wrong ? "alert" : "status");
+  line.firstElementChild.textContent = message;
+  if (message && !wrong) fading = setTimeout(() => (line.hidden = true), 6000);
+}
+$("#notice button").onclick = () => notice("");
+
+/** Shows that something is going on; `working(null)` ends it. Without a total the bar only moves. */
+export function working(message, done = 0, total = 0) {
+  $("#working").hidden = message === null;
+  if (message === null) return;
+  notice("");
+  $("#working-text").textContent = message;
+  const bar = $("#working-bar");
+  if (total) {
+    bar.max = total;
+    bar.value = done;
+  } else {
+    bar.removeAttribute("value");
+  }
+}
+
+// ---- menus and dialogs ------------------------------------------------------------------------------------
+
+for (const dialog of document.querySelectorAll("dialog")) {
+  const close = dialog.querySelector(".close");
+  if (!close) continue;
+  close.onclick = () => dialog.close();
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}
+
+for (const menu of document.querySelectorAll("[popover]")) {
+  const button = $(`[popovertarget="${menu.id}"]`);
+  menu.addEventListener("toggle", (event) => {
+    button.setAttribute("aria-expanded", String(event.newState === "open"));
+    if (event.newState !== "open") return;
+    const at = button.getBoundingClientRect();
+    const left = Math.min(innerWidth - menu.offsetWidth - 8, at.left + at.width / 2 - menu.offsetWidth / 2);
+    menu.style.left = `${Math.max(8, left)}px`;
+    menu.style.top = `${Math.max(8, at.top - menu.offsetHeight - 10)}px`;
+    menu.querySelector("button, input, select")?.focus();
+  });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    const items = [...menu.querySelectorAll("[role=menuitem]:enabled")];
+    if (!items.length) return;
+    const next = items.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
+    items.at(next % items.length).focus();
+    event.preventDefault();
+  });
+}
+
+for (const output of document.querySelectorAll("output[for]")) {
+  const input = document.getElementById(output.htmlFor.value);
+  const show = () => (output.textContent = [input.value, output.dataset.unit].filter(Boolean).join(" "));
+  input.addEventListener("input", show);
+  show();
+}
+
+// ---- the choice of a model --------------------------------------------------------------------------------
+
+/** Fills the dialog with models; `choose(model)` is called with the one that is taken. */
+export function listModels(models, current, choose) {
+  $("#model-list").replaceChildren(
+    ...models.map((model) => {
+      const input = make("input", {
+        type: "radio",
+        name: "model",
+        value: model.name,
+        checked: model.name === current,
+        onchange: () => choose(model),
+      });
+      const tag = model.classical ? text("classical") : model.bytes ? text("size", { megabytes: (model.bytes / 1e6).toFixed(1) }) : "";
+      return make(
+        "label",
+        { class: "model-card" },
+        make("span", { class: "head" }, input, make("b", {}, model.name), make("span", { class: "tag" }, tag)),
+        make("span", { class: "good" }, sentence(model.good_for)),
+        quality(model),
+        ...(model.licence ? [make("span", { class: "dim small" }, text("licence", { licence: model.licence }))] : []),
+      );
+    }),
+  );
+}
+
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1).replace(/\.?$/, ".");
+
+/** "strokes 0.1-0.2" in words. */
+function holes(masks) {
+  const [, kind, from, to] = masks.match(/^(.*) ([\d.]+)-([\d.]+)$/) ?? [];
+  if (!kind) return masks;
+  return text("share", { kind, from: Math.round(from * 100), to: Math.round(to * 100) });
+}
+
+/** The measured rows of a model on the largest set of photos. */
+function quality(model) {
+  const own = model.quality.filter((row) => row.model === model.name);
+  const most = Math.max(0, ...own.map((row) => row.photos ?? 0));
+  const rows = own.filter((row) => (row.photos ?? 0) === most);
+  if (!rows.length) return make("span", { class: "dim small" }, text("not-measured"));
+  const number = (value, digits) => (value === undefined ? "–" : value.toFixed(digits));
+  return make(
+    "table",
+    {},
+    make("thead", {}, make("tr", {}, ...["", "PSNR", "SSIM", "LPIPS"].map((head) => make("th", { scope: "col" }, head)))),
+    make(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, holes(row.masks)),
+          make("td", {}, number(row.psnr, 1)),
+          make("td", {}, number(row.ssim, 3)),
+          make("td", {}, number(row.lpips, 3)),
+        ),
+      ),
+    ),
+  );
+}
+
+// ---- thumbnails and files ---------------------------------------------------------------------------------
+
+/** A row of pictures to choose from: [{ picture, label, current, choose }]. */
+export function thumbnails(list, entries) {
+  list.hidden = entries.length < 2;
+  list.replaceChildren(
+    ...entries.map(({ picture, label, current, choose }) => {
+      const canvas = make("canvas", { width: 244, height: 184 });
+      const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
+      const pen = canvas.getContext("2d");
+      pen.imageSmoothingQuality = "high";
+      pen.drawImage(
+        picture,
+        (canvas.width - picture.width * scale) / 2,
+        (canvas.height - picture.height * scale) / 2,
+        picture.width * scale,
+        picture.height * scale,
+      );
+      const button = make("button", { type: "button", "aria-current": String(current), onclick: choose }, canvas, label);
+      return make("li", {}, button);
+    }),
+  );
+}
+
+/** Lists the photos of the server's folder; `open(name)` is called with the one that is taken. */
+export async function listPhotos(open) {
+  const dialog = $("#photos");
+  const error = $("#photos-error");
+  error.textContent = "";
+  dialog.showModal();
+  try {
+    const names = await service.photos();
+    $("#photo-list").replaceChildren(
+      ...names.map((name) =>
+        make("li", {}, make("button", { type: "button", onclick: () => (dialog.close(), open(name)) }, name)),
+      ),
+    );
+    if (!names.length) error.textContent = text("folder-empty");
+  } catch (problem) {
+    error.textContent = problem.message;
+  }
+}
+
+/** Lets the browser save a file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

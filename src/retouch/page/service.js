@@ -1,0 +1,137 @@
+// The service, as the page uses it. Everything that goes wrong is thrown as a ServiceError with words for people.
+
+import { $, text } from "./texts.js";
+
+const KEY = "retouch-token";
+
+export class ServiceError extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// The command prints an address with #token=...: browsers send no server what stands behind the #.
+const fragment = new URLSearchParams(location.hash.slice(1));
+if (fragment.has("token")) {
+  sessionStorage.setItem(KEY, fragment.get("token"));
+  history.replaceState(null, "", location.pathname);
+}
+
+/** Asks for the token until there is one; resolves when it was given. */
+function askForToken() {
+  return new Promise((resolve) => {
+    const dialog = $("#token");
+    $("#token-form").onsubmit = () => {
+      sessionStorage.setItem(KEY, $("#token-text").value.trim());
+      $("#token-text").value = "";
+      resolve();
+    };
+    dialog.oncancel = (event) => event.preventDefault();
+    if (!dialog.open) dialog.showModal();
+  });
+}
+
+async function call(path, options = {}) {
+  for (;;) {
+    const token = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServiceError(text("unreachable"));
+    }
+    if (response.status === 401) {
+      await askForToken();
+      continue;
+    }
+    if (response.ok) return response;
+    const problem = await response.json().catch(() => ({ detail: response.statusText }));
+    throw new ServiceError(problem.detail, response.status);
+  }
+}
+
+const asJson = async (path) => (await call(path)).json();
+
+export const models = () => asJson("api/v1/models");
+export const config = () => asJson("api/v1/server-config");
+export const photos = () => asJson("api/v1/photos");
+export const photo = async (name) => (await call(`api/v1/photos/${encodeURIComponent(name)}`)).blob();
+export const store = (name, blob) =>
+  call(`api/v1/outputs/${encodeURIComponent(name)}`, { method: "PUT", body: blob });
+export const preview = async (blob) => (await call("api/v1/preview", { method: "POST", body: blob })).blob();
+
+/** A mask (PNG), grown, shrunk or inverted by the server. */
+export async function adjusted(mask, operate, pixels) {
+  const bytes = new Uint8Array(await mask.arrayBuffer());
+  let binary = "";
+  for (let i = 0; i < bytes.length; i += 0x8000) binary += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  const body = JSON.stringify({ mask: btoa(binary), operate, kernel_size: pixels });
+  const headers = { "Content-Type": "application/json" };
+  return (await call("api/v1/adjust_mask", { method: "POST", headers, body })).blob();
+}
+
+/**
+ * Completes a photo. Aborting the signal closes the connection, which ends the work on the server.
+ * Returns { blobs, seconds, model, notes }; `progress(done, total)` is called on the way.
+ */
+export async function complete(photo, mask, options, progress, signal) {
+  const form = new FormData();
+  form.append("image", photo, "photo");
+  form.append("mask", mask, "mask.png");
+  for (const [name, value] of Object.entries(options)) form.append(name, value);
+  const headers = { Accept: "text/event-stream" };
+  const response = await call("api/v1/inpaint", { method: "POST", headers, body: form, signal });
+  for await (const { event, data } of events(response.body)) {
+    if (event === "progress") progress(data.done, data.total);
+    if (event === "error") throw new ServiceError(data.detail, data.status);
+    if (event === "result") {
+      return {
+        blobs: data.images.map(blobOf),
+        seconds: data.elapsed_ms / 1000,
+        model: data.model,
+        notes: data.notes,
+      };
+    }
+  }
+  throw new ServiceError(text("unreachable"));
+}
+
+/** The events of a stream: lines `event: NAME` and `data: JSON`, a blank line after each event. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let parts = [];
+  for (;;) {
+    let step;
+    try {
+      step = await reader.read();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServiceError(text("unreachable"));
+    }
+    if (step.done) return;
+    // A result is long and comes in many pieces: they are joined once, when its end is there.
+    parts.push(step.value);
+    if (!step.value.includes("\n")) continue;
+    const blocks = parts.join("").split("\n\n");
+    parts = [blocks.pop()];
+    for (const block of blocks) {
+      const event = { event: "message", data: "" };
+      for (const line of block.split("\n")) {
+        if (line.startsWith("event: ")) event.event = line.slice(7);
+        if (line.startsWith("data: ")) event.data += line.slice(6);
+      }
+      if (event.data) yield { event: event.event, data: JSON.parse(event.data) };
+    }
+  }
+}
+
+function blobOf(url) {
+  const [head, base64] = url.split(",");
+  const binary = atob(base64);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return new Blob([bytes], { type: head.slice(5).split(";")[0] });
+}

@@ -1,0 +1,45 @@
+// Undo and redo over whatever can be done and undone: strokes and results alike.
+
+const MOST_BYTES = 400e6;
+const MOST_STEPS = 200;
+
+export class Steps {
+  constructor(onchange) {
+    this.done = [];
+    this.undone = [];
+    this.onchange = onchange;
+  }
+
+  /** Adds a step that was done: { undo(), redo(), bytes }. The oldest are forgotten when they get too many. */
+  push(step) {
+    this.done.push(step);
+    this.undone = [];
+    let bytes = this.done.reduce((sum, one) => sum + one.bytes, 0);
+    while (this.done.length > MOST_STEPS || (bytes > MOST_BYTES && this.done.length > 1)) {
+      bytes -= this.done.shift().bytes;
+    }
+    this.onchange();
+  }
+
+  undo() {
+    const step = this.done.pop();
+    if (!step) return;
+    step.undo();
+    this.undone.push(step);
+    this.onchange();
+  }
+
+  redo() {
+    const step = this.undone.pop();
+    if (!step) return;
+    step.redo();
+    this.done.push(step);
+    this.onchange();
+  }
+
+  clear() {
+    this.done = [];
+    this.undone = [];
+    this.onchange();
+  }
+}

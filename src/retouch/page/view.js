@@ -1,0 +1,147 @@
+// The view: where the photo lies on the screen, and what is drawn there.
+
+const LARGEST = 32; // screen pixels to a photo pixel
+const MARGIN = 24;
+
+export class View {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d", { alpha: false });
+    this.photo = null; // what is shown: anything that drawImage takes
+    this.before = null; // while comparing: what it was
+    this.divide = 0.5; // of the canvas' width
+    this.mask = null;
+    this.outline = []; // of a rectangle or lasso that is being drawn, in photo pixels
+    this.cursor = null; // of the brush: { x, y, radius } in screen pixels
+    this.scale = 1; // screen (CSS) pixels to a photo pixel
+    this.x = this.y = 0; // of the photo's corner
+    this.fitted = true;
+    this.onzoom = () => {};
+    this.frame = 0;
+    new ResizeObserver(() => this.#resized()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  show(photo) {
+    const same = this.photo && this.photo.width === photo.width && this.photo.height === photo.height;
+    this.photo = photo;
+    if (same) this.draw();
+    else this.fit();
+  }
+
+  /** Photo pixels of a place on the canvas. */
+  at(x, y) {
+    return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale };
+  }
+
+  fit() {
+    if (!this.photo) return;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const margin = Math.min(MARGIN, width / 20);
+    this.fitted = true;
+    this.scale = Math.min((width - 2 * margin) / this.photo.width, (height - 2 * margin) / this.photo.height, 8);
+    this.scale = Math.max(this.scale, 1e-3);
+    this.x = (width - this.photo.width * this.scale) / 2;
+    this.y = (height - this.photo.height * this.scale) / 2;
+    this.#moved();
+  }
+
+  /** Zooms so that what lies under (x, y) stays there. */
+  zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
+    if (!this.photo) return;
+    const least = Math.min(0.02, this.scale);
+    const scale = Math.min(LARGEST, Math.max(least, this.scale * factor));
+    this.x = x - ((x - this.x) * scale) / this.scale;
+    this.y = y - ((y - this.y) * scale) / this.scale;
+    this.scale = scale;
+    this.fitted = false;
+    this.#moved();
+  }
+
+  pan(dx, dy) {
+    this.x += dx;
+    this.y += dy;
+    this.fitted = false;
+    this.#moved();
+  }
+
+  /** Keeps some of the photo in sight. */
+  #moved() {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const keep = 48;
+    this.x = Math.min(width - keep, Math.max(keep - this.photo.width * this.scale, this.x));
+    this.y = Math.min(height - keep, Math.max(keep - this.photo.height * this.scale, this.y));
+    this.onzoom(this.scale);
+    this.draw();
+  }
+
+  #resized() {
+    const ratio = devicePixelRatio || 1;
+    this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
+    this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
+    if (!this.photo) return;
+    if (this.fitted) this.fit();
+    else this.#moved();
+    this.#paint(); // at once: a resized canvas is blank
+  }
+
+  /** Draws with the next frame. */
+  draw() {
+    this.frame ||= requestAnimationFrame(() => this.#paint());
+  }
+
+  #paint() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const pen = this.context;
+    const ratio = devicePixelRatio || 1;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.fillStyle = getComputedStyle(this.canvas.parentElement).backgroundColor;
+    pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    if (!this.photo) return;
+    pen.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.x, ratio * this.y);
+    pen.imageSmoothingEnabled = this.scale * ratio < 3; // closer, pixels are pixels
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(this.photo, 0, 0);
+    if (this.before) this.#paintBefore(pen);
+    else this.#paintMask(pen);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (this.cursor && !this.before) {
+      for (const [colour, width] of [["rgb(0 0 0 / .65)", 3], ["white", 1.5]]) {
+        pen.strokeStyle = colour;
+        pen.lineWidth = width;
+        pen.beginPath();
+        pen.arc(this.cursor.x, this.cursor.y, Math.max(2, this.cursor.radius), 0, 7);
+        pen.stroke();
+      }
+    }
+  }
+
+  #paintMask(pen) {
+    pen.globalAlpha = 0.6;
+    if (this.mask) pen.drawImage(this.mask, 0, 0);
+    pen.globalAlpha = 1;
+    if (this.outline.length < 2) return;
+    pen.beginPath();
+    for (const point of this.outline) pen.lineTo(point.x, point.y);
+    pen.closePath();
+    pen.fillStyle = "rgb(240 64 111 / .35)";
+    pen.fill();
+    pen.lineWidth = 1.5 / this.scale;
+    pen.strokeStyle = "#f0406f";
+    pen.stroke();
+  }
+
+  #paintBefore(pen) {
+    const line = this.divide * this.canvas.clientWidth;
+    const edge = Math.min(this.photo.width, Math.max(0, this.at(line, 0).x));
+    pen.save();
+    pen.beginPath();
+    pen.rect(0, 0, edge, this.photo.height);
+    pen.clip();
+    pen.drawImage(this.before, 0, 0);
+    pen.restore();
+    pen.fillStyle = "white";
+    pen.fillRect(this.at(line, 0).x - 1 / this.scale, 0, 2 / this.scale, this.photo.height);
+  }
+}
