@@ -212,7 +212,6 @@ class WGAN:
         for name in ("generator", "critic"):
             search.set_rate(self.optimizers[name], left * config.learning_rate)
         logs = self.critic_step(picture, backward)
-        logs = self.critic_step(picture, backward)
         if (k + 1) % config.critic_steps == 0:
             logs |= self.generator_step(picture, hole, backward)
         return logs
