@@ -41,6 +41,8 @@ def complete(
     dilate: Whole = 0,
     feather: Whole = 0,
     blend: Literal["none", "feather", "poisson"] = "feather",
+    search: Literal["paper", "inverter"] | None = None,
+    variants: Positive = 1,
     threads: Positive | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -50,11 +52,13 @@ def complete(
         image: The photograph: PNG, JPEG, WebP, TIFF or BMP.
         mask: A picture of the same size; what is white in it is filled.
         output: Where to write; by default NAME-completed.EXT beside the photograph.
-        model: A name from "retouch models", a .onnx file, a training run, or hf:OWNER/NAME.
+        model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.
         feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
         blend: How the two meet.
+        search: For models that search: from where.
+        variants: Completions that are wanted, best first; several are NAME-completed-1.EXT, ...
         threads: Cores that the model may use; all by default.
         overwrite: Replace the output if it exists.
     """
@@ -62,7 +66,7 @@ def complete(
 
     output = output or files.completed_path(image)
     with windows_done() as progress:
-        done = files.run(
+        completions = files.run(
             image,
             mask,
             output=output,
@@ -71,14 +75,21 @@ def complete(
             dilate=dilate,
             feather=feather,
             blend=blend,
+            search=search,
+            variants=variants,
             threads=threads,
             overwrite=overwrite,
             progress=progress,
         )
-    if done.share:
-        say(f"{output}: {done.share:.1%} of the photo filled by {done.model} in {done.seconds:.2f} s")
-    else:
-        say(f"{output}: a copy of the photo, as the mask has no hole")
+    for done in completions:
+        if done.share:
+            say(
+                f"{done.output}: {done.share:.1%} of the photo filled by {done.model} in {done.seconds:.2f} s"
+            )
+        else:
+            say(f"{done.output}: a copy of the photo, as the mask has no hole")
+    if done.share and len(completions) < variants:
+        say(f"note: {done.model} has one answer to a photo and a hole, not {variants}")
     for note in done.photo.notes:
         say(f"note: {note}")
 
@@ -209,6 +220,18 @@ app.command(
     name="evaluate",
     help="Measure models on photographs.",
     help_epilogue="Example: retouch evaluate --data photos --model telea --masks strokes:0.1-0.2 --output results",
+)
+app.command(
+    "retouch.commands:report",
+    name="report",
+    help="Show what was measured: a page and Markdown.",
+    help_epilogue="Example: retouch report results",
+)
+app.command(
+    "retouch.commands:curves",
+    name="curves",
+    help="Draw the curves of a training run.",
+    help_epilogue="Example: retouch curves runs/first --output curves.png",
 )
 
 

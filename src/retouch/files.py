@@ -13,7 +13,7 @@ from retouch import image as images
 from retouch.engine import Blend
 from retouch.errors import MaskError
 from retouch.image import Photo, Source
-from retouch.models import Model, load
+from retouch.models import Model, Search, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,14 @@ class Completed:
 
     Args:
         photo: the completed photo; its ``notes`` say what was converted.
+        output: where it was written, if it was.
         model: the name of the model.
         share: of the photo's pixels, the part that was missing, before dilation.
-        seconds: from the first byte read to the last one written.
+        seconds: it took; the first of several, with reading the photo and loading the model.
     """
 
     photo: Photo
+    output: Path | None
     model: str
     share: float
     seconds: float
@@ -41,6 +43,7 @@ def complete(
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     threads: int | None = None,
+    search: Search | None = None,
     seed: int = 0,
     dilate: int = 0,
     feather: int = 0,
@@ -53,18 +56,19 @@ def complete(
         model: as for ``retouch.load``, or what that returned, which saves reading the weights again.
         output: also write the picture there, in the format of its suffix, with the photo's metadata.
         overwrite: replace ``output`` where it exists.
-        threads: as for ``retouch.load``.
+        threads, search: as for ``retouch.load``; a model that is loaded has its own.
 
     Raises:
         FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, MissingExtraError.
     """
-    done = run(
+    (done,) = run(
         image,
         mask,
         model=model,
         output=output,
         overwrite=overwrite,
         threads=threads,
+        search=search,
         seed=seed,
         dilate=dilate,
         feather=feather,
@@ -81,40 +85,58 @@ def run(
     output: str | os.PathLike[str] | None,
     overwrite: bool,
     threads: int | None,
+    search: Search | None,
     seed: int,
     dilate: int,
     feather: int,
     blend: Blend,
+    variants: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> Completed:
+) -> list[Completed]:
     """As ``complete``, and tells what was done; ``progress`` is called with windows done, and all windows.
 
     What can be refused is refused before any work is done. A photo without a hole is copied byte for byte
     if the output has its format.
+
+    Args:
+        variants: different completions that are wanted, the best first; a deterministic model has one. More than
+            one are written to ``output`` with -1, -2, ... before its suffix.
     """
     started = time.perf_counter()
     photo = images.read(image)
     hole = images.read_mask(mask, photo.size)
-    if output is not None:
-        images.check_output(output, photo, overwrite=overwrite)
-    ready = model if isinstance(model, Model) else load(model, threads=threads)
-    completed = engine.complete(
-        photo,
-        hole,
-        ready.predictor,
-        seed=seed,
-        dilate=dilate,
-        feather=feather,
-        blend=blend,
-        progress=progress,
-    )
     share = float(hole.mean())
-    if output is not None:
-        if share == 0 and isinstance(image, str | os.PathLike) and images.format_of(output) == photo.format:
-            images.atomic_write(output, Path(image).read_bytes(), overwrite=overwrite)
-        else:
-            images.write(completed, output, overwrite=overwrite)
-    return Completed(completed, ready.name, share, time.perf_counter() - started)
+    ready = model if isinstance(model, Model) else load(model, threads=threads, search=search)
+    answers = ready.answers(variants if share else 1)
+    targets = _targets(output, len(answers))
+    for wanted in filter(None, targets):
+        images.check_output(wanted, photo, overwrite=overwrite)
+    completions: list[Completed] = []
+    for answer, target in zip(answers, targets, strict=True):
+        completed = engine.complete(
+            photo, hole, answer, seed=seed, dilate=dilate, feather=feather, blend=blend, progress=progress
+        )
+        if target is not None:
+            if (
+                share == 0
+                and isinstance(image, str | os.PathLike)
+                and images.format_of(target) == photo.format
+            ):
+                images.atomic_write(target, Path(image).read_bytes(), overwrite=overwrite)
+            else:
+                images.write(completed, target, overwrite=overwrite)
+        now = time.perf_counter()
+        completions.append(Completed(completed, target, ready.name, share, now - started))
+        started = now
+    return completions
+
+
+def _targets(output: str | os.PathLike[str] | None, count: int) -> list[Path | None]:
+    """Where so many completions go: ``output`` itself, or NAME-1.EXT, NAME-2.EXT, ..."""
+    if output is None or count == 1:
+        return [None if output is None else Path(output)] * count
+    path = Path(output)
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 
 def completed_path(image: str | os.PathLike[str]) -> Path:
