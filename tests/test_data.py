@@ -203,6 +203,30 @@ def test_crop_reaches_the_zoom_and_no_further() -> None:
     assert 14 <= min(spans) <= 16 and 40 <= max(spans) <= 48
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (40, 61), (55, 40)])
+def test_whole_photos_are_their_largest_square_reduced(height: int, width: int) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    top, left = (height - 40) // 2, (width - 40) // 2
+    square = photo[top : top + 40, left : left + 40]
+    expected = square.reshape(20, 2, 20, 2, 3).mean((1, 3))
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        got = data.crop(photo, 20, 1.0, rng, whole=True, mirror=False)
+        assert np.abs(got - expected).max() <= 0.5
+
+
+def test_mirroring_can_be_left_out_and_changes_nothing_else() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
+    turned = 0
+    for seed in range(40):
+        plain, mirrored = (
+            data.crop(photo, 16, 1.5, np.random.default_rng(seed), mirror=mirror) for mirror in (False, True)
+        )
+        turned += np.array_equal(mirrored, plain[:, ::-1]) and not np.array_equal(mirrored, plain)
+        assert np.array_equal(mirrored, plain) or np.array_equal(mirrored, plain[:, ::-1])
+    assert 8 < turned < 32
+
+
 @pytest.mark.parametrize("canvas", [32, 64])
 def test_hole_has_its_size_and_share(canvas: int) -> None:
     for seed in range(40):

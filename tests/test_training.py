@@ -253,6 +253,18 @@ def test_minutes_count_over_sessions(photos: str, tmp_path: Path) -> None:
     assert again.why == "minutes" and again.step - finished.step <= 3
 
 
+def test_a_run_from_before_a_setting_existed_is_resumed(photos: str, tmp_path: Path) -> None:
+    output = run(photos, tmp_path / "run", steps=1).run
+    file = next((output / "checkpoint").glob("*/state.json"))
+    state = json.loads(file.read_text())
+    for name in ("whole", "mirror"):
+        del state["settings"][name]
+    file.write_text(json.dumps(state))
+    with pytest.raises(TrainingError, match="mirror = True to resume it, got False"):
+        run(photos, output, steps=2, resume=True, mirror=False)
+    assert run(photos, output, steps=2, resume=True).step == 2
+
+
 def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "a")
     run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=tmp_path / "a", size=8)
