@@ -18,6 +18,7 @@ check: .venv/.full  ## style and types
 
 bench: .venv/.full  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/training.py
 
 .venv/.pip:
 	$(PYTHON) -m venv .venv

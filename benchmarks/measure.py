@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,19 @@ def medians(works: Mapping[str, Callable[[], object]], *, warmups: int, repeats:
             if turn >= warmups:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def show(rows: list[Row]) -> None:
+    """The table, one line a measurement."""
+    table = Table("", "ours", "against", "value", "target", "", box=None, pad_edge=False)
+    for row in rows:
+        verdict = {None: "", True: "pass", False: "MISS"}[row.passes]
+        value = "" if row.value is None else f"{row.value:.2f}"
+        table.add_row(row.name, row.ours, row.peer, value, row.target, verdict)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
 
 
 def process(arguments: Sequence[str]) -> str:

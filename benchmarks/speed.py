@@ -28,8 +28,6 @@ import measure
 import numpy as np
 from measure import Row
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from retouch import engine, files, image, masks
 from retouch.engine import Predictor
@@ -174,19 +172,6 @@ def growth(model: Model, repeats: int) -> Iterator[Row]:
         yield Row(f"growth: {megapixels} MP, one hole", ours, peer, seconds / first, target)
 
 
-def show(rows: list[Row]) -> None:
-    """The table, one line a measurement."""
-    table = Table("", "ours", "against", "value", "target", "", box=None, pad_edge=False)
-    for row in rows:
-        verdict = {None: "", True: "pass", False: "MISS"}[row.passes]
-        value = "" if row.value is None else f"{row.value:.2f}"
-        table.add_row(row.name, row.ours, row.peer, value, row.target, verdict)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-    for row in rows:
-        if row.note:
-            print(f"{row.name}: {row.note}")
-
-
 def main() -> None:
     """Measure what is asked for, print the table, write the JSON."""
     parts = ("start", "photo", "runtime", "growth")
@@ -216,7 +201,7 @@ def main() -> None:
         for row in chain.from_iterable(measured[part] for part in parts if part in options.only):
             print(f"{row.name}: {row.ours}", file=sys.stderr, flush=True)
             rows.append(row)
-    show(rows)
+    measure.show(rows)
     results = [asdict(row) | {"passes": row.passes} for row in rows]
     options.output.write_text(json.dumps({"machine": about, "rows": results}, indent=2) + "\n")
     print(f"written to {options.output}")
