@@ -126,7 +126,7 @@ class Generator(nn.Module):
             if dilation >= config.size // 4:
                 with torch.no_grad():
                     weight = layer.get_submodule("0").get_parameter("weight")
-                    weight *= torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+                    weight.mul_(torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
 
     def forward(self, image: Tensor, hole: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], what stands in the hole is not read; (B, 1, H, W); H, W multiples of 4.
