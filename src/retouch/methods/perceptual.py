@@ -6,9 +6,10 @@ metric", CVPR 2018. No weights are part of Retouch: the user names a safetensors
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -177,3 +178,58 @@ class LPIPS(nn.Module):
                 (1, 2, 3)
             )
         return total
+
+
+# ---- for evaluation: NumPy in, NumPy out ------------------------------------------------------------------
+
+TRUNK, HEADS = "squeezenet1_1_features.safetensors", "lpips_squeeze_heads.safetensors"
+Distances = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+def distances(lpips: str | None, features: str | Path | None, threads: int | None = None) -> Distances:
+    """The metrics that need a network, as one function of two (B, 3, H, W) float32 in [0, 1].
+
+    It gives ``lpips`` (B,), ``perceptual`` (B,) and the completion's ``features`` (B, D), each where its
+    network was named. The features are the means over the picture of the deepest perceptual tap.
+
+    Args:
+        lpips: a folder with the two files ``TRUNK`` and ``HEADS``, or ``"alex"``, ``"vgg"``, ``"squeeze"``:
+            torchmetrics' own, which needs torchvision and fetches weights; None: no LPIPS.
+        features: safetensors file of a VGG-19 (see `VGG19Features`); None: no perceptual loss, no features.
+        threads: cores that PyTorch may use in this process; None: as it is.
+
+    Raises:
+        FileNotFoundError, ModelError: no such network.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    distance = None if lpips is None else _lpips(lpips)
+    network = None if features is None else load_vgg(features)
+
+    @torch.inference_mode()
+    def measured(image: np.ndarray, completion: np.ndarray) -> dict[str, np.ndarray]:
+        a, b = (torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (image, completion))
+        found = {} if distance is None else {"lpips": distance(a, b)}
+        if network is not None:
+            real, fake = network(a), network(b)
+            taps = [tap for tap in PERCEPTUAL_TAPS if tap in real]
+            found["perceptual"] = sum((fake[tap] - real[tap]).abs().mean((1, 2, 3)) for tap in taps)
+            found["features"] = fake[taps[-1]].mean((2, 3))
+        return {name: value.numpy() for name, value in found.items()}
+
+    return measured
+
+
+def _lpips(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """(B, 3, H, W) twice in [0, 1] -> (B,)."""
+    if name not in ("alex", "vgg", "squeeze"):
+        return LPIPS(Path(name) / TRUNK, Path(name) / HEADS).eval()
+    try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        network = LearnedPerceptualImagePatchSimilarity(net_type=name, normalize=True)  # type: ignore[arg-type]
+    except ImportError as error:
+        raise ModelError(
+            f"expected torchvision for LPIPS on {name!r}, got none: name a folder with {TRUNK} and {HEADS}"
+        ) from error
+    return lambda a, b: torch.stack([network(a[i : i + 1], b[i : i + 1]) for i in range(len(a))])

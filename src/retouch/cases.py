@@ -1,0 +1,235 @@
+"""One case of an evaluation: a photograph, a hole and a model -> completed, measured, a row of the results."""
+
+import base64
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from retouch import engine, masks, metrics, sources
+from retouch import image as images
+from retouch.errors import DataError, ImageError, MaskError, MissingExtraError
+from retouch.models import Model, load
+from retouch.photo import Photo
+from retouch.results import Row
+from retouch.sources import Source
+
+ORIGINAL = "original"  # the model of the lines that hold the features of the photos themselves
+DIGITS = 7  # significant digits of a figure
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all cases of an evaluation have in common: see ``evaluate.Settings``."""
+
+    output: Path
+    size: int | None
+    seed: int
+    lpips: str | None
+    features: Path | None
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One line of the results to be made.
+
+    Args:
+        number: of the photo in the index.
+        source: where it is.
+        masks: as asked for; empty for the features of the photo itself.
+        model: name, or ``ORIGINAL``.
+        keep: whether to keep the pictures.
+    """
+
+    number: int
+    source: Source
+    masks: str
+    model: str
+    keep: bool
+
+    @property
+    def about(self) -> Row:
+        name = self.source.name or Path(self.source.path).name
+        return {
+            "photo": self.number,
+            "name": name.encode("utf-8", "backslashreplace").decode(),
+            "masks": masks_name(self.masks),
+            "model": self.model,
+        }
+
+
+def masks_name(spec: str) -> str:
+    """``strokes:0.1-0.2`` as tables have it: ``strokes 0.1-0.2``; a folder by its name."""
+    kind, _, ratio = spec.partition(":")
+    return f"{kind} {ratio}".strip() if kind in masks.KINDS else Path(spec).name
+
+
+def slug(name: str) -> str:
+    """A name as a part of a path."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "-"
+
+
+def measured(terms: Terms, job: Job) -> Row:
+    """The row of a job. What is wrong with a photo or a completion is in its ``error``.
+
+    Raises:
+        OSError: a mask or picture cannot be written.
+    """
+    row = job.about
+    try:
+        photo = photo_of(job.source, terms.size)
+        if job.model == ORIGINAL:
+            pixels = _batched(photo)
+            return row | _figures(
+                networks(terms.lpips, terms.features, terms.threads)(pixels, pixels), only="features"
+            )
+        hole = hole_of(terms, job, photo.size)
+    except (ImageError, DataError, MaskError, MemoryError) as error:
+        return row | {"error": _reason(error)}
+    try:
+        predictor = model_of(job.model, terms.threads).predictor
+        started = time.perf_counter()
+        completed = engine.complete(photo, hole, predictor, seed=terms.seed)
+        seconds = time.perf_counter() - started
+        row |= {"height": photo.height, "width": photo.width, "hole": float(hole.mean())}
+        row |= _distances(terms, photo, completed, hole)
+    except Exception as error:  # a model's failure on a photo is a result, and no end of the evaluation
+        return row | {"error": _reason(error)}
+    if job.keep:
+        row["picture"] = _keep(terms, job, photo, hole, completed)
+    return row | {"seconds": round(seconds, 4)}
+
+
+def photo_of(source: Source, size: int | None) -> Photo:
+    """The photo, or the middle square of it at a size in px.
+
+    Raises:
+        ImageError: it cannot be read, or is smaller than that.
+    """
+    try:
+        photo = images.read(sources.read_bytes(source))
+    except OSError as error:
+        raise ImageError(f"cannot read {source.label}: {error.strerror or error}") from error
+    if size is None:
+        return photo
+    side = min(photo.size)
+    if side < size:  # enlarging it would measure the enlargement
+        raise ImageError(f"expected at least {size} px a side, got {photo.width} x {photo.height}")
+    top, left = (photo.height - side) // 2, (photo.width - side) // 2
+    square = images.rgb(photo, slice(top, top + side), slice(left, left + side))
+    if side > size:
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+    return images.read(np.rint(square * 255).astype(np.uint8))
+
+
+def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: from the folder that was named, or as saved before, or drawn and saved.
+
+    Raises:
+        MaskError: no such mask, one of another size, a bin that cannot be met, or nothing to fill.
+        OSError: it cannot be saved.
+    """
+    kind, _, ratio = job.masks.partition(":")
+    saved = terms.output / "masks" / slug(masks_name(job.masks)) / f"{job.number:06d}.png"
+    if kind not in masks.KINDS:
+        stem = Path(job.source.name or job.source.path).stem
+        found = sorted(path for path in Path(job.masks).glob("*") if path.stem == stem)
+        if not found:
+            raise MaskError(f"expected a mask named {stem} in {job.masks}, got none")
+        hole = images.read_mask(found[0], size)
+    elif saved.exists():
+        hole = images.read_mask(saved, size)
+    else:
+        bounds = masks.parse_ratio(ratio) if ratio else None
+        hole = masks.draw(kind, *size, ratio=bounds, seed=np.random.default_rng((terms.seed, job.number)))
+        _write(saved, masks.to_image(hole))
+    if not hole.any():
+        raise MaskError("expected a hole, got a mask without one")
+    return hole
+
+
+def _batched(photo: Photo) -> np.ndarray:
+    """(1, 3, H, W) float32 in [0, 1]."""
+    pixels = images.rgb(photo, slice(None), slice(None))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def _distances(terms: Terms, photo: Photo, completed: Photo, hole: np.ndarray) -> Row:
+    image, completion = _batched(photo), _batched(completed)
+    network = networks(terms.lpips, terms.features, terms.threads)
+    return _figures(metrics.measure(image, completion, hole[None, None]) | network(image, completion))
+
+
+def _figures(values: Mapping[str, np.ndarray], *, only: str | None = None) -> Row:
+    """The values of one picture for JSON: without what is not a number, features as base64 of float16."""
+    row: Row = {}
+    for name, (value, *_) in values.items():
+        if only not in (None, name):
+            continue
+        if name == "features":
+            row[name] = base64.b64encode(value.astype(np.float16).tobytes()).decode("ascii")
+        elif math.isfinite(value):
+            row[name] = float(f"{float(value):.{DIGITS}g}")
+    return row
+
+
+def features(row: Row) -> np.ndarray:
+    """(D,) float16: the features in a row."""
+    return np.frombuffer(base64.b64decode(row["features"]), np.float16)
+
+
+def _keep(terms: Terms, job: Job, photo: Photo, hole: np.ndarray, completed: Photo) -> str:
+    """Saves original, damaged and completed picture as PNG; returns the last one's path in the folder."""
+    folder = Path("pictures") / f"{job.number:06d}"
+    original, holes = folder / "original.png", folder / slug(masks_name(job.masks))
+    damaged, result = holes / "damaged.png", holes / f"{slug(job.model)}-completed.png"
+    pixels = np.rint(images.rgb(photo, slice(None), slice(None)) * 255).astype(np.uint8)
+    if not (terms.output / original).exists():
+        _write(terms.output / original, pixels)
+    if not (terms.output / damaged).exists():
+        _write(terms.output / damaged, np.where(hole[..., None], np.uint8(255), pixels))
+    _write(
+        terms.output / result,
+        np.rint(images.rgb(completed, slice(None), slice(None)) * 255).astype(np.uint8),
+    )
+    return result.as_posix()
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.write(images.read(pixels), path, overwrite=True)
+
+
+def _reason(error: BaseException) -> str:
+    """One line; what is not ours with its type."""
+    text = " ".join(str(error).split())[:300]
+    ours = isinstance(error, ImageError | MaskError | DataError)
+    return text if ours else f"{type(error).__name__}: {text}"
+
+
+@lru_cache(maxsize=64)
+def model_of(name: str, threads: int) -> Model:
+    return load(name, threads=threads)
+
+
+@lru_cache(maxsize=1)
+def networks(
+    lpips: str | None, features: Path | None, threads: int
+) -> "Callable[..., dict[str, np.ndarray]]":
+    """The metrics that need PyTorch, which is imported only where they are asked for."""
+    if lpips is None and features is None:
+        return lambda image, completion: {}
+    try:
+        from retouch.methods import perceptual
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("retouch"):
+            raise
+        raise MissingExtraError("LPIPS or a feature network", "train") from error
+    return perceptual.distances(lpips, features, threads)

@@ -1,0 +1,177 @@
+"""Models x photographs x holes -> ``results.jsonl``: every model completes through the engine that users have.
+
+A *job* is one photo, one kind of hole and one model; its row is written as soon as it is done. The order of the
+photos is drawn from the seed, and the hole of photo n from (seed, n): a run with fewer photos measures a part of
+what a run with more does, on the same holes, and whatever stands in the file is not measured again. Jobs share
+nothing but the folder, so that processes can work side by side.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import retouch
+from retouch import cases, masks, protocols, results, sources
+from retouch.cases import ORIGINAL, Job, Terms
+from retouch.errors import DataError, MaskError
+from retouch.models import DEFAULT, load
+from retouch.results import Row
+from retouch.sources import Source
+from retouch.workers import in_processes
+
+BACKBONES = ("alex", "vgg", "squeeze")  # of LPIPS, as torchmetrics names them
+FIXED = ("fingerprint", "size", "seed", "protocol", "lpips", "features")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured.
+
+    Args:
+        data: Folders of photographs, or tar shards; may be repeated.
+        output: The folder of the results; what is in it already is not measured again.
+        model: Names from "retouch models", .onnx files or training runs; may be repeated.
+        masks: KIND or KIND:LEAST-MOST, as in "strokes:0.1-0.2", or a folder of masks named like the photos.
+        protocol: A paper's own holes, size and count: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
+        photos: How many photographs, drawn by the seed; all by default.
+        size: Cut the middle square of each photograph, and reduce it to so many pixels.
+        seed: Draws the order, the holes and what models draw.
+        pictures: Keep the pictures of so many photographs, for the report.
+        workers: Processes.
+        threads: Cores that each process may use; by default all of them, shared out.
+        lpips: Folder with the weights for LPIPS; or alex, vgg, squeeze where torchvision is installed.
+        features: A VGG-19 in safetensors: adds perceptual loss, Fréchet and kernel distance.
+    """
+
+    data: tuple[str, ...]
+    output: Path
+    model: tuple[str, ...] = (DEFAULT,)
+    masks: tuple[str, ...] = ()
+    protocol: str | None = None
+    photos: int | None = None
+    size: int | None = None
+    seed: int = 0
+    pictures: int = 12
+    workers: int = 1
+    threads: int | None = None
+    lpips: str | None = None
+    features: Path | None = None
+
+    def __post_init__(self) -> None:
+        least = {"photos": 1, "size": 1, "seed": 0, "pictures": 0, "workers": 1, "threads": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise DataError(f"expected --{name} of at least {bound}, got {value}")
+        if self.protocol is not None and (self.masks or self.size is not None):
+            raise DataError("expected --protocol without --masks and --size, which it fixes; got both")
+
+    @property
+    def cores(self) -> int:
+        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What was done: rows made now, rows that were there, and rows made now that are failures."""
+
+    made: int
+    found: int
+    failures: int
+
+
+def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | None = None) -> Finished:
+    """Measures what is not in the results yet.
+
+    Args:
+        progress: called with rows done, all rows, failures, first before any work.
+
+    Raises:
+        DataError: no photos, unknown masks or protocol, an output that belongs to other settings.
+        MaskError, ModelError, MissingExtraError, FileNotFoundError: a ratio, model or network that is none.
+        OSError: the disk refuses. What was measured stays; the same command goes on from there.
+    """
+    settings = _with_protocol(settings)
+    index = sources.index(settings.data)
+    for spec in settings.masks:
+        _check_masks(spec)
+    for name in settings.model:
+        load(name, threads=settings.cores)
+    cases.networks(settings.lpips, settings.features, settings.cores)
+    about = _about(settings, index)
+    with results.appending(settings.output, about, FIXED) as (done, append):
+        jobs = [job for job in _jobs(settings, index) if results.key(job.about) not in done]
+        wanted = sum(1 for _ in _jobs(settings, index))
+        count, failures = wanted - len(jobs), 0
+        if progress:
+            progress(count, wanted, failures)
+        for row in _rows(settings, jobs):
+            append(row)
+            count, failures = count + 1, failures + ("error" in row)
+            if progress:
+                progress(count, wanted, failures)
+    return Finished(len(jobs), wanted - len(jobs), failures)
+
+
+def _with_protocol(settings: Settings) -> Settings:
+    if settings.protocol is None:
+        return replace(settings, masks=settings.masks or protocols.BINS)
+    fixed = protocols.protocol(settings.protocol)
+    return replace(settings, masks=fixed.masks, size=fixed.size, photos=settings.photos or fixed.photos)
+
+
+def _about(settings: Settings, index: tuple[Source, ...]) -> Row:
+    """The first line of the results."""
+    return {
+        "format": results.FORMAT,
+        "retouch": retouch.__version__,
+        "data": list(settings.data),
+        "photos_there": len(index),
+        "fingerprint": sources.fingerprint(index),
+        "size": settings.size,
+        "seed": settings.seed,
+        "protocol": settings.protocol,
+        "lpips": settings.lpips and (settings.lpips if settings.lpips in BACKBONES else "squeeze from files"),
+        "features": settings.features and Path(settings.features).name,
+    }
+
+
+def _jobs(settings: Settings, index: tuple[Source, ...]) -> Iterator[Job]:
+    """All of them, photo by photo in the seed's order."""
+    order = np.random.default_rng(settings.seed).permutation(len(index))[: settings.photos]
+    for place, number in enumerate(map(int, order)):
+        keep = place < settings.pictures
+        if settings.features:
+            yield Job(number, index[number], "", ORIGINAL, False)
+        for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
+            yield Job(number, index[number], spec, model, keep)
+
+
+def _check_masks(spec: str) -> None:
+    kind, colon, ratio = spec.partition(":")
+    if kind in masks.KINDS:
+        if colon:
+            masks.parse_ratio(ratio)
+    elif not Path(spec).is_dir():
+        raise MaskError(
+            f"expected masks as KIND:LEAST-MOST with one of {', '.join(masks.KINDS)}, or a folder, got {spec!r}"
+        )
+
+
+def _rows(settings: Settings, jobs: list[Job]) -> Iterator[Row]:
+    """The rows as they are made; in this process where there is one worker."""
+    terms = Terms(
+        settings.output, settings.size, settings.seed, settings.lpips, settings.features, settings.cores
+    )
+    if settings.workers == 1 or len(jobs) < 2:
+        cv2.setNumThreads(settings.cores)
+        for job in jobs:
+            yield cases.measured(terms, job)
+    else:
+        arguments = ((terms, job) for job in jobs)
+        yield from in_processes(settings.workers, settings.cores, cases.measured, arguments)

@@ -1,0 +1,150 @@
+"""Matplotlib: quality by the hole's size, quality by time, training curves. Figures in, SVG or PNG out."""
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retouch.errors import DataError, MissingExtraError
+from retouch.results import Row
+from retouch.summary import Group
+from retouch.tables import head
+
+BIN = 0.05  # of the picture: width of the bins of hole size
+COUNTERS = ("step", "images", "seconds", "images_per_second")
+WIDE = 10.0  # inches
+MARKERS = "os^Dv*"
+SMOOTH = 40  # a curve's running mean goes over this part of it
+
+
+def _figure(rows: int, columns: int, height: float) -> Any:
+    """A figure and its axes, flat. No windows, no global state: pyplot is not imported.
+
+    Raises:
+        MissingExtraError: without Matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing plots", "report") from error
+    figure = Figure(figsize=(WIDE, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return figure, axes
+
+
+def png(figure: Any) -> bytes:
+    """110 dots an inch."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()
+
+
+def svg(figure: Any) -> str:
+    """An ``<svg>`` element to put into a page; its text stays text."""
+    from matplotlib import rc_context
+
+    data = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "retouch"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    text = data.getvalue()
+    return text[text.index("<svg") :]
+
+
+def by_hole(rows: Sequence[Row], models: Sequence[str], names: Sequence[str]) -> Any:
+    """Means over bins of the hole's share, a line per model: a row of panels per kind of hole."""
+    kinds = sorted({str(row["masks"]).partition(" ")[0] for row in rows})
+    figure, axes = _figure(len(kinds), len(names), 3.2 * len(kinds))
+    for place, axis in enumerate(axes):
+        kind, name = kinds[place // len(names)], names[place % len(names)]
+        for number, model in enumerate(models):
+            pairs = np.array([
+                (row["hole"], row[name]) for row in rows
+                if row["model"] == model and row["masks"].partition(" ")[0] == kind and name in row
+            ]).reshape(-1, 2)  # fmt: skip
+            bins = np.floor(pairs[:, 0] / BIN)
+            means = np.array([pairs[bins == one].mean(axis=0) for one in np.unique(bins)]).reshape(-1, 2)
+            axis.plot(100 * means[:, 0], means[:, 1], "o-", ms=4, color=f"C{number % 10}", label=model)
+        axis.set(xlabel="hole, % of the picture", ylabel=head(name), title=kind)
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]) -> Any:
+    """Median seconds a photo against the mean: a colour per model, a marker per kind of hole."""
+    figure, axes = _figure(1, len(names), 3.6)
+    for axis, name in zip(axes, names, strict=True):
+        for place, group in enumerate(groups):
+            for number, model in enumerate(models):
+                if name in group.estimates.get(model, {}):
+                    point = (group.seconds[model], group.estimates[model][name].mean)
+                    axis.plot(*point, MARKERS[place % len(MARKERS)], ms=7, color=f"C{number % 10}")
+        axis.set(xscale="log", xlabel="seconds a photo (median)", ylabel=head(name))
+        axis.margins(x=0.15, y=0.15)
+        axis.xaxis.set_major_formatter("{x:g}")
+    for number, model in enumerate(models):
+        axes[0].plot([], [], "o", color=f"C{number % 10}", label=model)
+    for place, group in enumerate(groups):
+        axes[0].plot([], [], MARKERS[place % len(MARKERS)], color="0.5", label=group.masks)
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+# ---- training ---------------------------------------------------------------------------------------------
+
+
+def read_stats(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's ``stats.jsonl``; a last one that was cut off is left out.
+
+    Raises:
+        DataError: there is none, or it is not what ``retouch train`` writes.
+    """
+    path = run / "stats.jsonl"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{run}: expected a training run with stats.jsonl, got none") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected lines of JSON, got {error}") from error
+    rows = []
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if line.endswith("\n"):
+            try:
+                rows.append({str(k): float(v) for k, v in json.loads(line).items()})
+            except (ValueError, TypeError, AttributeError) as error:
+                raise DataError(f"{path}, line {number}: expected a line of numbers, got {error}") from error
+    if not rows or "step" not in rows[0]:
+        raise DataError(f"{path}: expected lines with a step, got {len(rows)} lines without")
+    return rows
+
+
+def curves(rows: Sequence[dict[str, float]], title: str) -> Any:
+    """A panel for every value that the run logged, whatever it is: thin as logged, thick its running mean."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in COUNTERS]
+    if not names:
+        raise DataError(f"{title}: expected losses beside the counters, got none")
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure, axes = _figure(lines, columns, 2.6 * lines + 0.4)
+    for axis in axes[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes, names, strict=False):
+        points = np.array([(row["step"], row[name]) for row in rows if name in row])
+        finite = points[np.isfinite(points[:, 1])]
+        width = max(1, len(finite) // SMOOTH)
+        axis.plot(*finite.T, lw=0.7, alpha=0.45 if width > 1 else 1.0, color="C0")
+        if width > 1:
+            mean = np.convolve(finite[:, 1], np.full(width, 1 / width), mode="valid")
+            axis.plot(finite[width - 1 :, 0], mean, lw=1.8, color="C0")
+        positive = finite[:, 1]
+        if len(positive) and positive.min() > 0 and positive.max() > 50 * positive.min():
+            axis.set_yscale("log")
+        axis.set(title=name, xlabel="step")
+    figure.suptitle(title)
+    return figure

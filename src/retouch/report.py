@@ -1,0 +1,313 @@
+"""``results.jsonl`` -> one HTML page that needs nothing else, and Markdown with its plots; no model runs."""
+
+import base64
+import importlib.resources
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from retouch import plots, protocols, results, summary, tables
+from retouch.cases import ORIGINAL
+from retouch.errors import DataError, MissingExtraError
+from retouch.image import atomic_write
+from retouch.results import Results, Row
+from retouch.summary import Group
+from retouch.tables import Table
+
+SECTIONS = (
+    ("In short", "short"), ("The paper's table", "paper"), ("Quality", "quality"), ("Differences", "differences"),
+    ("Holes and borders", "regions"), ("Plots", "plots"), ("Pictures", "pictures"), ("Training", "training"),
+    ("Not measured", "failures"), ("Metrics", "metrics"),
+)  # fmt: skip
+PLOTTED = ("psnr", "lpips", "ssim")  # the first two that there are
+THUMB = 224  # px: height of the pictures in the page
+EXAMPLES = 2  # photos beside best, median and worst
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of the page: its content as a ``data:`` address, the path of its file, and what it shows."""
+
+    source: str
+    link: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a report says, whatever its form."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    short: tuple[str, ...]
+    printed: Table | None
+    quality: tuple[Table, ...]
+    differences: tuple[Table, ...]
+    regional: tuple[Table, ...]
+    cases: tuple[tuple[str, list[tuple[str, list[Picture]]]], ...]
+    leader: str
+    failures: list[Row]
+
+
+def report(folder: Path, runs: Sequence[Path] = ()) -> tuple[Path, Path]:
+    """Writes ``report.html``, ``report.md`` and its plots beside the results; returns the first two.
+
+    Args:
+        folder: of the results, or the file ``results.jsonl`` itself.
+        runs: training runs whose curves to show.
+
+    Raises:
+        DataError: no results, or no training run.
+        MissingExtraError: without Matplotlib or Jinja2.
+        OSError: the disk refuses.
+    """
+    path = results.path_of(folder)
+    found = results.read(path)
+    rows = [row for row in found.measured if row["model"] != ORIGINAL]
+    order = summary.ranked(rows)
+    groups = summary.groups(found.measured, order)
+    figures = _figures(rows, order, groups)
+    training = {f"training-{run.name}": plots.curves(plots.read_stats(run), run.name) for run in runs}
+    content = _content(found, groups, order, path.parent)
+    page, text = path.with_name("report.html"), path.with_name("report.md")
+    html = _html(content, [plots.svg(f) for f in figures.values()], [plots.svg(f) for f in training.values()])
+    atomic_write(page, html.encode("utf-8", "backslashreplace"))
+    for name, figure in (figures | training).items():
+        atomic_write(path.with_name(f"report-{name}.png"), plots.png(figure))
+    markdown = _markdown(content, list(figures), list(training))
+    atomic_write(text, markdown.encode("utf-8", "backslashreplace"))
+    return page, text
+
+
+def _figures(rows: list[Row], order: Sequence[str], groups: Sequence[Group]) -> dict[str, Any]:
+    names = [name for name in PLOTTED if any(name in row for row in rows)][:2]
+    if not names:
+        return {}
+    largest = {group.masks: group for group in reversed(groups)}
+    figures = {"by-hole": plots.by_hole(rows, order, names)}
+    if len(order) > 1:
+        figures["by-time"] = plots.by_time([largest[masks] for masks in sorted(largest)], order, names)
+    return figures
+
+
+# ---- what is said -----------------------------------------------------------------------------------------
+
+
+def _content(found: Results, groups: Sequence[Group], order: Sequence[str], folder: Path) -> Content:
+    about, leader = found.about, order[0] if order else ""
+    protocol = protocols.PROTOCOLS.get(str(about.get("protocol")))
+    several = [group for group in groups if len(group.models) > 1 and leader in group.models]
+    compared = [table for group in several if (table := tables.compared(group, leader))]
+    photos = {row["photo"] for row in found.measured}
+    data = ", ".join(map(str, about.get("data", ())))
+    size = (
+        f"middle square at {about['size']} x {about['size']} px" if about.get("size") else "whole photographs"
+    )
+    facts = (
+        ("photographs", f"{len(photos):,} of the {about.get('photos_there', '?'):,} in {data}; {size}"),
+        ("holes", "; ".join(sorted({group.masks for group in groups})) or "none"),
+        ("models", ", ".join(order) or "none"),
+        ("seed", f"{about.get('seed')}: draws the holes and the order of the photographs"),
+        (
+            "networks of the metrics",
+            ", ".join(str(about[k]) for k in ("lpips", "features") if about.get(k)) or "none",
+        ),
+        ("not measured", f"{len(found.failed):,} of {len(found.rows):,} cases"),
+        ("retouch", str(about.get("retouch"))),
+    )
+    return Content(
+        title=f"Retouch: {protocol.paper}'s protocol" if protocol else "Retouch: models measured",
+        facts=facts,
+        short=tuple(line for group in groups if (line := _in_short(group))),
+        printed=tables.as_printed(protocol, groups) if protocol else None,
+        quality=tuple(tables.quality(group, tables.MAIN) for group in groups),
+        differences=tuple(compared),
+        regional=tuple(tables.quality(group, tables.REGIONAL, timed=False) for group in groups),
+        cases=tuple(_cases(found.measured, order, folder)),
+        leader=leader,
+        failures=found.failed,
+    )
+
+
+def _in_short(group: Group) -> str:
+    """Which model is ahead, and whether that is shown; empty for a single model."""
+    ahead = sorted(
+        (model for model in group.models if "psnr" in group.estimates[model]),
+        key=lambda model: -group.estimates[model]["psnr"].mean,
+    )
+    if len(ahead) < 2:
+        return ""
+    first, second = ahead[:2]
+    found = next(d for d in summary.differences(group, first, ["psnr"]) if d.other == second)
+    metric = summary.metric_of("psnr")
+    mean, more, low, high = (
+        tables.number(value, metric)
+        for value in (
+            group.estimates[first]["psnr"].mean,
+            found.estimate.mean,
+            found.estimate.low,
+            found.estimate.high,
+        )
+    )
+    shown = (
+        "These photographs show that it is better."
+        if found.verdict == "better"
+        else "These photographs do not tell the two apart."
+    )
+    return (
+        f"{group.masks}, {len(group.photos):,} photographs: {first} has the highest PSNR, {mean} dB, {more} dB more "
+        f"than {second}, the next (95 % interval of the difference: {low} to {high}). {shown}"
+    )
+
+
+def _cases(
+    rows: Sequence[Row], order: Sequence[str], folder: Path
+) -> list[tuple[str, list[tuple[str, list[Picture]]]]]:
+    """By kind of hole: best, median and worst photo of the model that is ahead, and a few others."""
+    kept: dict[str, dict[int, dict[str, Row]]] = {}
+    for row in rows:
+        if "picture" in row and _inside(folder, row["picture"]):
+            kept.setdefault(row["masks"], {}).setdefault(row["photo"], {})[row["model"]] = row
+    found = []
+    for masks, photos in sorted(kept.items()):
+        models = [model for model in order if any(model in of for of in photos.values())]
+        scored = [photo for photo, of in photos.items() if "psnr_hole" in of.get(models[0], {})]
+        scored.sort(key=lambda photo: (-photos[photo][models[0]]["psnr_hole"], photo))
+        chosen = {}
+        if scored:
+            chosen = {scored[-1]: "worst", scored[len(scored) // 2]: "median", scored[0]: "best"}
+            chosen = dict(reversed(chosen.items()))
+        for photo in sorted(photos):
+            if photo not in chosen and len(chosen) < 3 + EXAMPLES:
+                chosen[photo] = "another"
+        lines = [
+            (
+                f"{which}: {next(iter(photos[photo].values()))['name']}",
+                _pictures(photos[photo], models, folder),
+            )
+            for photo, which in chosen.items()
+        ]
+        found.append((masks, lines))
+    return found
+
+
+def _inside(folder: Path, picture: str) -> bool:
+    """Whether a row's picture is a file of this folder."""
+    path = PurePosixPath(picture)
+    return not path.is_absolute() and ".." not in path.parts and (folder / path).is_file()
+
+
+def _pictures(rows: dict[str, Row], models: Sequence[str], folder: Path) -> list[Picture]:
+    anyone = PurePosixPath(next(iter(rows.values()))["picture"])
+    wanted = [(str(anyone.parents[1] / "original.png"), "original")]
+    wanted += [(str(anyone.parent / "damaged.png"), "damaged")]
+    for model in models:
+        if model in rows:
+            score = rows[model].get("psnr")
+            wanted.append(
+                (rows[model]["picture"], model + (f", {score:.1f}\N{NO-BREAK SPACE}dB" if score is not None else ""))
+            )
+    return [Picture(_thumbnail(folder / path), path, text) for path, text in wanted if _inside(folder, path)]
+
+
+def _thumbnail(path: Path) -> str:
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((4 * THUMB, THUMB), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "WEBP", quality=82)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+# ---- its two forms ----------------------------------------------------------------------------------------
+
+
+def _html(content: Content, drawn: list[str], training: list[str]) -> str:
+    try:
+        from jinja2 import Environment
+    except ImportError as error:
+        raise MissingExtraError("a report in HTML", "report") from error
+    template = (importlib.resources.files("retouch") / "templates" / "report.html").read_text(
+        encoding="utf-8"
+    )
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    there = {
+        "short": content.short, "paper": content.printed, "quality": content.quality, "plots": drawn,
+        "differences": content.differences, "regions": content.regional, "pictures": content.cases,
+        "training": training, "failures": content.failures, "metrics": True,
+    }  # fmt: skip
+    return environment.from_string(template).render(
+        title=content.title,
+        sections=[(name, id_) for name, id_ in SECTIONS if there[id_]],
+        facts=content.facts,
+        short=content.short,
+        printed=content.printed,
+        quality=content.quality,
+        differences=content.differences,
+        regional=content.regional,
+        plots=drawn,
+        cases=content.cases,
+        leader=content.leader,
+        curves=training,
+        failures=content.failures,
+        metrics=summary.ALL.values(),
+    )
+
+
+def _markdown(content: Content, drawn: list[str], training: list[str]) -> str:
+    lines = [f"# {content.title}", "", *(f"- {name}: {value}" for name, value in content.facts), ""]
+    lines += ["## In short", "", *(f"- {line}" for line in content.short), ""] if content.short else []
+    parts = (
+        ("Beside the paper's own table", (content.printed,) if content.printed else ()),
+        ("Quality, whole picture: means and their 95 % intervals", content.quality),
+        ("Differences, photo by photo", content.differences),
+        ("In the hole, and along its border", content.regional),
+    )
+    for title, shown in parts:
+        if shown:
+            lines += [f"## {title}", ""]
+            for table in shown:
+                lines += [f"### {table.title}", "", tables.markdown(table)]
+    for title, names in (("Plots", drawn), ("Training", training)):
+        if names:
+            lines += [f"## {title}", "", *(f"![{name}](report-{name}.png)" for name in names), ""]
+    if content.cases:
+        lines += ["## Pictures", ""]
+        for masks, cases in content.cases:
+            for which, pictures in cases:
+                links = ", ".join(f"[{picture.caption}]({picture.link})" for picture in pictures)
+                lines.append(f"- {masks}, {which}: {links}")
+        lines.append("")
+    if content.failures:
+        lines += [f"## Not measured: {len(content.failures)} cases", ""]
+        lines += [f"- {r['name']}, {r['masks']}, {r['model']}: {r['error']}" for r in content.failures[:20]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def into_card(folder: Path, card: Path, data: str | None) -> int:
+    """Puts the measured means into a model's card, in place of its rows of that data; returns how many.
+
+    Raises:
+        DataError, ModelError, OSError: no results, no card, or a disk that refuses.
+    """
+    from dataclasses import replace
+
+    from retouch.cards import parse_card
+
+    found = results.read(folder)
+    path = [Path(str(one)) for one in found.about.get("data", ())]
+    name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)
+    rows = [row for row in found.measured if row["model"] != ORIGINAL]
+    new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name)
+    if not new:
+        raise DataError(f"{os.fspath(folder)}: expected measured rows for a card, got none")
+    there = parse_card(card.read_bytes(), str(card))
+    names = {row["data"] for row in new}
+    kept = tuple(row for row in there.quality if row["data"] not in names)
+    atomic_write(card, replace(there, quality=(*kept, *new)).to_json().encode())
+    return len(new)

@@ -1,0 +1,154 @@
+"""``results.jsonl``: one line about the evaluation, then one line per photo, holes and model, as each is done.
+
+A process that is killed leaves whole lines and at most one that was cut off; who reads on drops that one. Lines
+are written by single appending writes, so that a second process may add other models meanwhile.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retouch.errors import DataError
+
+NAME = "results.jsonl"
+FORMAT = 1
+KEYS = ("photo", "masks", "model")  # what a line is known by
+TIMES = ("seconds",)  # what differs between two runs of the same work
+Row = dict[str, Any]
+Key = tuple[int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a results file holds.
+
+    Args:
+        about: the first line: what was measured, and how.
+        rows: the others; ``error`` in one means that the photo could not be measured.
+    """
+
+    about: Row
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def measured(self) -> list[Row]:
+        return [row for row in self.rows if "error" not in row]
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if "error" in row]
+
+
+def key(row: Row) -> Key:
+    return int(row["photo"]), str(row["masks"]), str(row["model"])
+
+
+def path_of(folder: str | os.PathLike[str]) -> Path:
+    """The results file of an output folder, or the file itself."""
+    path = Path(folder)
+    return path / NAME if path.is_dir() or path.suffix != ".jsonl" else path
+
+
+def read(folder: str | os.PathLike[str]) -> Results:
+    """Reads a results file, or that of a folder; a last line that was cut off is left out.
+
+    Raises:
+        DataError: there is none, or it is not what ``retouch evaluate`` writes.
+    """
+    path = path_of(folder)
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(file, 1)
+                     if line.endswith("\n")]  # fmt: skip
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the results of retouch evaluate, got no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected lines of JSON, got {error}") from error
+    if not lines or lines[0].get("format") != FORMAT:
+        raise DataError(f"{path}: expected results of format {FORMAT}, got others")
+    wrong = next((n for n, row in enumerate(lines[1:], 2) if not set(KEYS) <= set(row)), None)
+    if wrong is not None:
+        raise DataError(f"{path}, line {wrong}: expected {', '.join(KEYS)}, got a line without")
+    return Results(lines[0], lines[1:])
+
+
+def _parsed(line: str, where: str) -> Row:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: expected a line of JSON, got {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def appending(
+    folder: Path, about: Row, fixed: tuple[str, ...]
+) -> Iterator[tuple[set[Key], Callable[[Row], None]]]:
+    """Opens a folder's results to add to them: gives the keys that are there, and a function that adds a row.
+
+    Args:
+        about: the first line, where the file is new.
+        fixed: what of ``about`` must be the same in a file that is there.
+
+    Raises:
+        DataError: the file belongs to another evaluation, or is none of ours.
+        OSError: the disk refuses; what stands in the file stays whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    _drop_torn_line(path)
+    done: set[Key] = set()
+    new = not path.exists() or path.stat().st_size == 0
+    if not new:
+        there = read(path)
+        for name in fixed:
+            if there.about.get(name) != about[name]:
+                raise DataError(
+                    f"{path}: expected {name} {there.about.get(name)!r} as in what is there, got {about[name]!r}: "
+                    "name another --output"
+                )
+        done = {key(row) for row in there.rows}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def append(row: Row) -> None:
+        line = (
+            json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+        )
+        written = os.write(descriptor, line)
+        if written < len(line):  # a full disk took a part: it is cut off again
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    try:
+        if new:
+            append(about)
+        yield done, append
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts a file after its last line break."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end and not _line_ends_at(file, end):
+            end -= 1
+        if end != size:
+            file.truncate(end)
+
+
+def _line_ends_at(file: Any, end: int) -> bool:
+    file.seek(end - 1)
+    return bool(file.read(1) == b"\n")

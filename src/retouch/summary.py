@@ -1,0 +1,203 @@
+"""Rows to figures: means with 95 % intervals, and paired differences, over photos that all models measured.
+
+Intervals are percentiles of the means of ``RESAMPLES`` bootstrap samples of the photos (Efron 1979), drawn from a fixed
+seed: the same results give the same report.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from retouch import metrics
+from retouch.cases import ORIGINAL, features
+from retouch.metrics import METRICS, NETWORK, REGIONS, SETS
+from retouch.results import Row
+
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 2000
+CHUNK = 100  # bootstrap samples made at a time
+COVERAGE = 0.9  # a model with fewer photos than this share of the most is compared on its own photos
+LEAST = 50  # photos: fewer say nothing about how features are distributed
+ALL = METRICS | NETWORK | SETS
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean and its 95 % interval, NaN where it has none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Models that measured the same photos with the same holes.
+
+    Args:
+        masks: the holes' name.
+        photos: numbers.
+        values: model -> name of the figure -> (photos,), NaN where a photo has none.
+        estimates: model -> name -> mean and interval; also of sets (``metrics.SETS``), which have none.
+        seconds: model -> the median of its times.
+    """
+
+    masks: str
+    photos: tuple[int, ...]
+    values: dict[str, dict[str, Floats]]
+    estimates: dict[str, dict[str, Estimate]]
+    seconds: dict[str, float]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much more of a metric one model has than another on the same photos."""
+
+    model: str
+    other: str
+    metric: str
+    estimate: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """Whether the model is ``better`` or ``worse``, as far as the interval says."""
+        if not (self.estimate.low > 0 or self.estimate.high < 0):
+            return "no difference shown"
+        return "better" if (self.estimate.mean > 0) == metric_of(self.metric).higher else "worse"
+
+
+def metric_of(name: str) -> metrics.Metric:
+    """The metric that a figure's name means, whatever its region: ``psnr_hole`` -> PSNR."""
+    for ending in REGIONS[1:]:
+        if name.endswith(ending) and name.removesuffix(ending) in METRICS:
+            return METRICS[name.removesuffix(ending)]
+    return ALL[name]
+
+
+def figures_in(rows: Sequence[Row]) -> list[str]:
+    """The names of the figures that rows hold: whole image first, then hole and band."""
+    there = {name for row in rows for name in row}
+    whole = [name for name in (*METRICS, *NETWORK) if name in there]
+    return whole + [name + ending for ending in REGIONS[1:] for name in METRICS if name + ending in there]
+
+
+def groups(rows: Sequence[Row], order: Sequence[str] = ()) -> list[Group]:
+    """The comparisons that the rows allow, by holes, the one with the most photos first.
+
+    Args:
+        rows: without failures.
+        order: of the models; those that it does not name come after, by their name.
+    """
+    originals = {
+        row["photo"]: features(row) for row in rows if row["model"] == ORIGINAL and "features" in row
+    }
+    table: dict[str, dict[str, dict[int, Row]]] = {}
+    for row in rows:
+        if row["model"] != ORIGINAL:
+            table.setdefault(row["masks"], {}).setdefault(row["model"], {})[row["photo"]] = row
+    found = []
+    for masks in sorted(table):
+        left = dict(sorted(table[masks].items(), key=lambda item: -len(item[1])))
+        covered: dict[str, dict[int, Row]] = {}
+        while left:
+            most = len(next(iter(left.values())))
+            alike = {model: left.pop(model) for model in list(left) if len(left[model]) >= COVERAGE * most}
+            covered |= alike
+            photos = sorted(set.intersection(*(set(of) for of in (*alike.values(), *covered.values()))))
+            if photos:
+                ranks = {model: place for place, model in enumerate(order)}
+                models = sorted(covered, key=lambda model: (ranks.get(model, len(ranks)), model))
+                chosen = {model: [covered[model][photo] for photo in photos] for model in models}
+                found.append(_group(masks, photos, chosen, originals))
+    return found
+
+
+def _group(
+    masks: str,
+    photos: list[int],
+    rows: dict[str, list[Row]],
+    originals: Mapping[int, npt.NDArray[np.float16]],
+) -> Group:
+    names = figures_in([row for of in rows.values() for row in of])
+    values = {
+        model: {name: np.array([row.get(name, np.nan) for row in of], np.float64) for name in names}
+        for model, of in rows.items()
+    }
+    stacked = np.array([values[model][name] for model in values for name in names])
+    found = iter(estimates(stacked.reshape(len(rows) * len(names), len(photos)).T))
+    tables = {model: {name: next(found) for name in names} for model in rows}
+    for model, of in rows.items():
+        tables[model] |= {
+            name: Estimate(value, np.nan, np.nan) for name, value in _of_sets(of, originals).items()
+        }
+    seconds = {
+        model: float(np.median([row.get("seconds", np.nan) for row in of])) for model, of in rows.items()
+    }
+    return Group(masks, tuple(photos), values, tables, seconds)
+
+
+def _of_sets(rows: list[Row], originals: Mapping[int, npt.NDArray[np.float16]]) -> dict[str, float]:
+    """The figures that a set of photos has and a photo has not."""
+    found = {}
+    if all("mse" in row for row in rows):
+        mean = np.average(
+            [row["mse"] for row in rows], weights=[row["height"] * row["width"] for row in rows]
+        )
+        found["psnr_pooled"] = float(metrics.decibels(np.array(mean / 255**2)))
+    pairs = [(originals[row["photo"]], features(row)) for row in rows
+             if "features" in row and row["photo"] in originals]  # fmt: skip
+    if len(pairs) >= LEAST:
+        real, fake = map(np.stack, zip(*pairs, strict=True))
+        found["frechet"] = metrics.frechet_distance(real, fake)
+        found["kernel"] = metrics.kernel_distance(real, fake, paired=True)
+    return found
+
+
+def estimates(values: Floats) -> list[Estimate]:
+    """(photos, k), NaN where there is no value -> k means with their intervals."""
+    finite = np.isfinite(values)
+    filled = np.where(finite, values, 0.0)
+    count = finite.sum(axis=0)
+    mean = np.divide(filled.sum(axis=0), count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    photos, rng = len(values), np.random.default_rng(0)
+    samples = []
+    for start in range(0, RESAMPLES, CHUNK):
+        size = min(CHUNK, RESAMPLES - start)
+        times = rng.multinomial(photos, np.full(photos, 1 / photos), size).astype(np.float64)
+        drawn, total = times @ finite, times @ filled
+        samples.append(np.divide(total, drawn, out=np.full(total.shape, np.nan), where=drawn > 0))
+    means = np.concatenate(samples)
+    bounds = np.full((2, values.shape[1]), np.nan)
+    usable = (count > 1) & np.isfinite(means).any(axis=0)
+    bounds[:, usable] = np.nanpercentile(means[:, usable], (2.5, 97.5), axis=0)
+    return [Estimate(*map(float, column)) for column in zip(mean, *bounds, strict=True)]
+
+
+def differences(group: Group, model: str, names: Sequence[str]) -> list[Difference]:
+    """One model against each other one of the group, metric by metric."""
+    pairs = [(other, name) for other in group.models if other != model for name in names
+             if name in group.values[model]]  # fmt: skip
+    if not pairs:
+        return []
+    columns = [group.values[model][name] - group.values[other][name] for other, name in pairs]
+    found = estimates(np.array(columns).T)
+    return [Difference(model, other, name, e) for (other, name), e in zip(pairs, found, strict=True)]
+
+
+def ranked(rows: Sequence[Row], name: str = "psnr") -> list[str]:
+    """The models, best first by a figure: over the photos and holes that all measured, or else over their own."""
+    own: dict[str, dict[tuple[int, str], float]] = {}
+    for row in rows:
+        if name in row:
+            own.setdefault(row["model"], {})[row["photo"], row["masks"]] = row[name]
+    shared = set.intersection(*map(set, own.values())) if own else set()
+    means = {model: np.mean([of[key] for key in (shared or of)]) for model, of in own.items()}
+    sign = -1 if metric_of(name).higher else 1
+    return sorted(means, key=lambda model: (sign * means[model], model))

@@ -1,0 +1,237 @@
+"""Summaries and cards as tables: for a page, for Markdown, in the layouts that the papers print."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from retouch.cards import Card
+from retouch.metrics import Metric
+from retouch.protocols import Printed, Protocol
+from retouch.summary import Estimate, Group, differences, metric_of
+
+MAIN = ("psnr", "psnr_pooled", "ssim", "lpips", "l1", "perceptual", "ms_ssim", "frechet", "kernel")
+REGIONAL = ("psnr_hole", "ssim_hole", "l1_hole", "psnr_band", "ssim_band", "l1_band")
+COMPARED = ("psnr", "ssim", "lpips", "psnr_hole", "ssim_hole")
+ON_CARDS = ("psnr", "ssim", "lpips")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell.
+
+    Args:
+        text: what it says.
+        note: said smaller beside it, such as an interval.
+        best: whether it is the best of its kind.
+        label: whether it is text, set to the left.
+    """
+
+    text: str
+    note: str = ""
+    best: bool = False
+    label: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its title and what must be known beside it."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def label(text: str, *, best: bool = False) -> Cell:
+    return Cell(text, best=best, label=True)
+
+
+def head(name: str) -> str:
+    """``psnr_hole`` -> ``PSNR in the hole, dB ↑``: the arrow says which way is better."""
+    metric = metric_of(name)
+    where = {"_hole": " in the hole", "_band": " at its border"}.get("_" + name.rpartition("_")[2], "")
+    unit = f",\N{NO-BREAK SPACE}{metric.unit}" if metric.unit else ""
+    return f"{metric.title}{where}{unit}\N{NO-BREAK SPACE}{'↑' if metric.higher else '↓'}"
+
+
+def number(value: float, metric: Metric, *, sign: bool = False) -> str:
+    return "" if math.isnan(value) else f"{value:{'+' if sign else ''}.{metric.digits}f}"
+
+
+def _cell(estimate: Estimate | None, name: str, *, best: bool = False, sign: bool = False) -> Cell:
+    if estimate is None or math.isnan(estimate.mean):
+        return Cell("–")
+    metric = metric_of(name)
+    low, high = (number(value, metric, sign=sign) for value in (estimate.low, estimate.high))
+    return Cell(number(estimate.mean, metric, sign=sign), f"{low} to {high}" if low and high else "", best)
+
+
+def _best(values: Iterable[float], metric: Metric) -> float:
+    """The best of them, as far as the digits shown tell; NaN where there is no choice."""
+    rounded = [round(value, metric.digits) for value in values if not math.isnan(value)]
+    return (max if metric.higher else min)(rounded) if len(rounded) > 1 else math.nan
+
+
+def quality(group: Group, names: Sequence[str], *, timed: bool = True) -> Table:
+    """A line per model, a column per metric: mean and 95 % interval, the best in bold; then the time."""
+    names = [name for name in names if any(name in of for of in group.estimates.values())]
+    names = [name for name in names if any(not math.isnan(of[name].mean) for of in group.estimates.values())]
+    best = {
+        name: _best((of[name].mean for of in group.estimates.values()), metric_of(name)) for name in names
+    }
+    rows = tuple(
+        (
+            label(model),
+            *(_cell(of[name], name, best=round(of[name].mean, metric_of(name).digits) == best[name])
+              for name in names),
+            *([Cell(_seconds(group.seconds[model]))] if timed else []),
+        )
+        for model, of in group.estimates.items()
+    )  # fmt: skip
+    return Table(
+        f"{group.masks}, {_photos(group)}",
+        ("model", *map(head, names), *(["seconds a photo"] if timed else [])),
+        rows,
+    )
+
+
+def compared(group: Group, model: str) -> Table | None:
+    """How much more the model has than each other one, with what that says; None without another."""
+    found = differences(group, model, COMPARED)
+    if not found:
+        return None
+    others = list(dict.fromkeys(one.other for one in found))
+    names = list(dict.fromkeys(one.metric for one in found))
+    by = {(one.other, one.metric): one for one in found}
+    rows = []
+    for other in others:
+        cells = []
+        for name in names:
+            one = by[other, name]
+            cell = _cell(one.estimate, name, sign=True)
+            cells.append(Cell(cell.text, f"{one.verdict}: {cell.note}", one.verdict == "better"))
+        rows.append((label(f"{model} against {other}"), *cells))
+    return Table(f"{group.masks}, {_photos(group)}", ("", *map(head, names)), tuple(rows))
+
+
+def _photos(group: Group) -> str:
+    return f"{len(group.photos):,} photo{'s' * (len(group.photos) != 1)}"
+
+
+def _seconds(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+# ---- the papers' layouts ----------------------------------------------------------------------------------
+
+
+def as_printed(protocol: Protocol, found: Sequence[Group]) -> Table:
+    """The paper's table with our models beside its columns."""
+    largest = {group.masks: group for group in reversed(found)}  # the first of each kind has the most photos
+    kinds = [masks.replace(":", " ") for masks in protocol.masks if masks.replace(":", " ") in largest]
+    models = list(dict.fromkeys(model for kind in kinds for model in largest[kind].models))
+    columns = list(dict.fromkeys((one.label, one.table) for one in protocol.printed))
+    title = f"{protocol.paper}: as the paper prints it"
+    counts = ", ".join(sorted({_photos(largest[kind]) for kind in kinds})) or "no photos"
+    terms = f"Ours: {counts} of {protocol.size} x {protocol.size} px. The paper: {protocol.data}."
+    notes = (terms, *protocol.differences)
+
+    def ours(kind: str, model: str, name: str) -> Cell:
+        values = [largest[kind].estimates[m][name].mean for m in largest[kind].models
+                  if name in largest[kind].estimates[m]]  # fmt: skip
+        estimate = largest[kind].estimates.get(model, {}).get(name)
+        digits = metric_of(name).digits
+        best = estimate is not None and round(estimate.mean, digits) == _best(values, metric_of(name))
+        return _cell(estimate, name, best=best)
+
+    if protocol.layout == "across":
+        heads = ("", "holes", *(f"{name} ({table})" for name, table in columns), *models)
+        rows = tuple(
+            (
+                label(head(name)),
+                label(kind),
+                *(_printed(protocol.printed, column, kind, name) for column in columns),
+                *(ours(kind, model, name) for model in models),
+            )
+            for name in protocol.metrics
+            for kind in kinds
+        )
+        return Table(title, heads, rows, notes)
+    heads = ("", "holes", *map(head, protocol.metrics))
+    printed = [
+        (label(f"{name} ({table})"), label("not told"), *(_printed(protocol.printed, (name, table), "", metric)
+                                                          for metric in protocol.metrics))
+        for name, table in columns
+    ]  # fmt: skip
+    measured = [
+        (label(model), label(kind), *(ours(kind, model, metric) for metric in protocol.metrics))
+        for kind in kinds
+        for model in largest[kind].models
+    ]
+    return Table(title, heads, (*printed, *measured), notes)
+
+
+def _printed(printed: Sequence[Printed], column: tuple[str, str], kind: str, name: str) -> Cell:
+    """The paper's figure, with the digits that it prints."""
+    for one in printed:
+        if (one.label, one.table) == column and one.masks.replace(":", " ") in ("", kind):
+            return Cell(f"{one.figures[name]:g}" if name in one.figures else "–")
+    return Cell("–")
+
+
+# ---- cards ------------------------------------------------------------------------------------------------
+
+
+def card_rows(found: Sequence[Group], data: str) -> list[dict[str, str | float]]:
+    """What a card keeps of the measured groups; a smaller group's data are named with their number."""
+    most = max((len(group.photos) for group in found), default=0)
+    rows = []
+    for group in sorted(found, key=lambda group: (-len(group.photos), group.masks)):
+        part = "" if len(group.photos) >= 0.9 * most else f", {len(group.photos)} of them"
+        for model in group.models:
+            row: dict[str, str | float] = {"data": data + part, "masks": group.masks, "model": model}
+            row["photos"] = len(group.photos)
+            for name in ON_CARDS:
+                if name in group.estimates[model]:
+                    row[name] = round(group.estimates[model][name].mean, 4)
+            rows.append(row)
+    return rows
+
+
+def of_card(card: Card) -> Table:
+    """A model's quality beside its baselines, as its card has it."""
+    names = [name for name in ON_CARDS if any(name in row for row in card.quality)]
+    rows = []
+    for row in card.quality:
+        alike = [other for other in card.quality if all(other[key] == row[key] for key in ("data", "masks"))]
+        best = {name: _best((float(other[name]) for other in alike if name in other), metric_of(name))
+                for name in names}  # fmt: skip
+        figures = (
+            Cell(number(float(row[name]), metric_of(name)),
+                 best=round(float(row[name]), metric_of(name).digits) == best[name])
+            if name in row else Cell("")
+            for name in names
+        )  # fmt: skip
+        where = f"{row['photos']} of {row['data']}" if "photos" in row else str(row["data"])
+        name = str(row["model"])
+        rows.append((label(where), label(str(row["masks"])), label(name, best=name == card.name), *figures))
+    title = f"**`{card.name}`** ({card.method}, {card.images_seen:,} crops seen): {card.good_for}."
+    return Table(title, ("photographs", "holes", "model", *map(head, names)), tuple(rows))
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown, without its title; notes as a list below."""
+    labels = [all(row[i].label for row in table.rows) for i in range(len(table.heads))]
+    lines = [
+        "| " + " | ".join(table.heads) + " |",
+        "|" + "|".join("---" if text else "--:" for text in labels) + "|",
+    ]
+    for row in table.rows:
+        cells = []
+        for cell in row:
+            text = f"**{cell.text}**" if cell.best else cell.text
+            cells.append((f"{text} ({cell.note})" if cell.note else text).replace("|", "\\|"))
+        lines.append("| " + " | ".join(cells) + " |")
+    if table.notes:
+        lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,62 @@
+"""Work shared out to processes: results as they come, few jobs in flight, nobody left behind by a kill."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import cv2
+
+from retouch.errors import DataError
+
+
+def in_processes(
+    workers: int, threads: int, work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """The results of ``work`` for each of the arguments as they come, with few of them in flight.
+
+    Raises:
+        DataError: a process died. Whatever ``work`` raises.
+    """
+    # Forking a process that runs threads is unsafe: where there is fork, from one that has only imported this.
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    if hasattr(os, "fork"):
+        context.set_forkserver_preload([__name__])
+    left = iter(arguments)
+    with ProcessPoolExecutor(workers, context, _worker, (threads,)) as pool:
+        try:
+            running: set[Future[Any]] = {
+                pool.submit(work, *one) for one in itertools.islice(left, 2 * workers)
+            }
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(work, *one) for one in itertools.islice(left, len(done))}
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "expected the worker processes to live, got one that died (no memory left?): "
+                "the same command goes on, perhaps with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _worker(threads: int) -> None:
+    """In each process at its start: Ctrl-C is the parent's to take, and without it there is nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
