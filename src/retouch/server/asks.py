@@ -126,7 +126,7 @@ class Ask:
     ignored: tuple[str, ...]
 
 
-async def ask_of(request: Request, body: bytes) -> Ask:
+def ask_of(request: Request, body: bytes) -> Ask:
     """Reads a request's body: a form or JSON.
 
     Raises:
@@ -134,7 +134,7 @@ async def ask_of(request: Request, body: bytes) -> Ask:
     """
     match type_of(request):
         case "multipart/form-data":
-            return _of_form(await parts(request, body))
+            return _of_form(parts(request.headers["content-type"], body))
         case "application/json":
             asked = from_json(InpaintRequest, body)
             return _ask(decoded(asked.image, "image"), decoded(asked.mask, "mask"), asked)

@@ -1,22 +1,23 @@
 """Bodies of requests, in memory and within limits: no photograph touches the disk."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from retouch.server.problems import HttpError, problem_of_fields
 from retouch.server.settings import Settings
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 M = TypeVar("M", bound=BaseModel)
 
-PART = 1 << 20  # bytes that the parser of forms gets at a time; what a form's text field may hold
+MOST_PARTS = 100  # of a form
 SMALL = 1 << 20  # bytes of a body without pictures
 BODIES = 4  # largest bodies that may be arriving or waiting together
 
@@ -111,31 +112,71 @@ async def small_json(request: Request, bodies: Bodies, model: type[M]) -> M:
     return from_json(model, body)
 
 
-async def parts(request: Request, body: bytes) -> dict[str, bytes | str]:
+def parts(content_type: str, body: bytes) -> dict[str, bytes | str]:
     """A form's files (bytes) and fields (text) by name.
+
+    Starlette's own parser would write files of more than a mebibyte to the disk.
 
     Raises:
         HttpError: 422 for a damaged form, or one that names a part twice.
     """
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(body), PART):
-            yield body[start : start + PART]
-
-    if b"boundary" not in parse_options_header(request.headers["content-type"])[1]:
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
         raise HttpError(422, "expected a boundary in the content type of a form, got none")
-    parser = MultiPartParser(request.headers, chunks(), max_files=4, max_fields=100, max_part_size=PART)
-    parser.spool_max_size = len(body) + 1  # never to a temporary file
+    form = _Form()
     try:
-        form = await parser.parse()
-    except (MultiPartException, AssertionError, ValueError, LookupError):
-        raise HttpError(422, "expected a form (multipart/form-data), got a damaged one") from None
-    found: dict[str, bytes | str] = {}
-    for name, value in form.multi_items():
-        if name in found:
+        parser = MultipartParser(boundary, form.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError):
+        form.whole = False
+    if not form.whole:
+        raise HttpError(422, "expected a whole form (multipart/form-data), got a damaged one")
+    return form.parts
+
+
+class _Form:
+    """What the parser of forms calls, part by part."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, bytes | str] = {}
+        self.whole = False
+        self._key, self._value = bytearray(), bytearray()
+        self._disposition = b""
+        self._content: list[bytes] = []
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._key.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._header,
+            "on_part_data": lambda data, start, end: self._content.append(data[start:end]),
+            "on_part_end": self._end,
+            "on_end": self._all,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) >= MOST_PARTS:
+            raise HttpError(422, f"expected at most {MOST_PARTS} parts in a form, got more")
+        self._disposition, self._content = b"", []
+
+    def _header(self) -> None:
+        if self._key.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._key.clear()
+        self._value.clear()
+
+    def _end(self) -> None:
+        options = parse_options_header(self._disposition)[1]
+        name = options.get(b"name", b"").decode(errors="replace")
+        if name in self.parts:
             raise HttpError(422, f"expected the field {name[:80]!r} once, got it twice")
-        found[name] = await value.read() if isinstance(value, UploadFile) else value
-    return found
+        content = b"".join(self._content)
+        self.parts[name] = content if b"filename" in options else content.decode(errors="replace")
+
+    def _all(self) -> None:
+        self.whole = True
 
 
 __all__ = ["Bodies", "ClientDisconnect", "from_json", "parts", "small_json", "type_of"]

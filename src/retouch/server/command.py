@@ -54,6 +54,8 @@ def serve(
             f"(for instance --token {secrets.token_urlsafe(18)}; --insecure does without)"
         )
     app = create_app(settings or Settings(), token=secret, hosts=allow_host)
+    app.state.house.shelf.get(app.state.house.shelf.current)  # a model that is not there is said now
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every damaged form
     listening = _listening(host, port)
     address, number = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
@@ -93,14 +95,15 @@ def _token(token: str | None, file: Path | None) -> str | None:
 
 def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens, so that the port is known before the first request."""
+    if not 0 <= port < 1 << 16:
+        raise ServerError(f"expected a port from 0 to 65535, got {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(128)  # who comes while the server starts waits
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ServerError(f"cannot listen at {host}, port {port}: {reason}") from error
+    except OSError as error:
+        raise ServerError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
     listening.set_inheritable(True)
     return listening

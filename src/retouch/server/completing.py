@@ -3,6 +3,7 @@
 import base64
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -79,19 +80,24 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
         raise problem_of(error, "mask") from error
     options = ask.options
     if hole.any():
-        model = shelf.get(name)
+        predictors = shelf.get(name).answers(options.variants)
+
+        def so_far(answers: int, done: int, total: int) -> None:
+            progress(answers * total + done, len(predictors) * total)
+
         completed = [
             engine.complete(
                 photo,
                 hole,
-                model.predictor,
+                predictor,
                 seed=ask.seed,
                 dilate=options.dilate,
                 feather=options.feather,
                 blend=options.blend,
                 batch_size=1,  # told and stopped after each window; the result does not depend on it
-                progress=progress,
+                progress=partial(so_far, number),
             )
+            for number, predictor in enumerate(predictors)
         ]
         files = [_encoded(picture) for picture in completed]
     else:

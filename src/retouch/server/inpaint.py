@@ -36,7 +36,7 @@ def inpaint_routes(house: House) -> APIRouter:
         body = await house.bodies.read(request)
         held = len(body)
         try:
-            ask = await ask_of(request, body)
+            ask = await asyncio.to_thread(ask_of, request, body)
             del body
             name = house.shelf.known(ask.options.model)
             job = partial(completing.complete, ask, house.shelf, name, house.settings.max_pixels)

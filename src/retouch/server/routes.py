@@ -12,12 +12,15 @@ from retouch import cards
 from retouch.classical import CLASSICAL
 from retouch.encode import format_of
 from retouch.engine import BLENDS
+from retouch.models import Model
 from retouch.server import gallery, schema
 from retouch.server.asks import MOST_VARIANTS, ModelRequest
 from retouch.server.bodies import small_json
 from retouch.server.completing import MEDIA
 from retouch.server.house import House
 from retouch.server.problems import HttpError, responses
+
+SEARCHES = ("wgan", "dcgan_search")  # methods whose models have several answers
 
 
 def model_routes(house: House) -> APIRouter:
@@ -90,7 +93,7 @@ def _described(house: House) -> list[schema.ModelAnswer]:
                 current=name == shelf.current,
                 loaded=loaded is not None,
                 classical=classical is not None,
-                several=False,
+                several=_several(loaded, card),
                 good_for=card.good_for if card else summary,
                 licence=card.licence if card else "",
                 bytes=cards.weights_size(name) if name in shipped else 0,
@@ -98,6 +101,12 @@ def _described(house: House) -> list[schema.ModelAnswer]:
             )
         )
     return described
+
+
+def _several(loaded: Model | None, card: cards.Card | None) -> bool:
+    if loaded is not None:
+        return len(loaded.answers(2)) > 1
+    return card is not None and card.method in SEARCHES
 
 
 def gallery_routes(house: House) -> APIRouter:

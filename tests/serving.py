@@ -1,0 +1,112 @@
+"""A real server on loopback for tests, in a thread or a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import requests
+import uvicorn
+
+from retouch.models import Model
+from retouch.server.app import create_app
+from retouch.server.settings import Settings
+from retouch.windows import Limits
+
+
+@dataclass
+class Slow:
+    """A Predictor that takes its time, answers mid-grey, and counts how often it was asked."""
+
+    seconds: float = 0.0
+    calls: int = 0
+    limits: ClassVar[Limits] = Limits(native=32, multiple=4, largest=64)
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        self.calls += 1
+        time.sleep(self.seconds)
+        return np.full(image.shape, 0.5, np.float32)
+
+
+class Site:
+    """A server under test: ``site.post("/api/v1/inpaint", ...)`` is of ``requests``."""
+
+    def __init__(self, url: str, house: Any = None) -> None:
+        self.url, self.house = url, house
+
+    def __getattr__(self, method: str) -> Callable[..., requests.Response]:
+        def call(path: str, **options: Any) -> requests.Response:
+            return getattr(requests, method)(self.url + path, timeout=60, **options)
+
+        return call
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+
+@contextmanager
+def serving(settings: Settings | None = None, *, predictor: Any = None, **options: Any) -> Iterator[Site]:
+    """A server in a thread. ``predictor`` takes the place of the model ``telea``."""
+    app = create_app(settings or Settings(model="telea"), **options)
+    house = app.state.house
+    if predictor is not None:
+        house.shelf._loaded["telea"] = Model("telea", predictor)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, ws="none", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", house)
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield site
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listening.close()
+        assert not thread.is_alive()
+
+
+SLOW_SERVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from serving import Slow
+import retouch.classical, retouch.cli
+retouch.classical.CLASSICAL["telea"] = lambda: Slow(float(sys.argv[2]))
+sys.exit(retouch.cli.main(["serve", "--model", "telea", *sys.argv[3:]]))
+"""
+
+
+@contextmanager
+def process(*arguments: str, seconds: float = 0.0) -> Iterator[tuple[subprocess.Popen[str], Site]]:
+    """``retouch serve`` in a process of its own, with a Slow model; killed in the end."""
+    command = [sys.executable, "-c", SLOW_SERVER, os.path.dirname(__file__), str(seconds), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            line = server.stdout.readline()
+            assert line.startswith("Retouch is at "), line + server.stderr.read()
+            site = Site(line.split()[3].partition("#")[0].rstrip("/"))
+            ready(site)
+            yield server, site
+        finally:
+            server.kill()
+
+
+def ready(site: Site) -> None:
+    """Waits until the model is loaded."""
+    until = time.monotonic() + 30
+    while site.get("/readyz").status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -1,0 +1,770 @@
+"""The REST service, asked over real connections: what it answers, what it refuses, and what it withstands."""
+
+import base64
+import contextlib
+import io
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import retouch
+from retouch.cli import main
+
+pytest.importorskip("fastapi")
+from serving import Site, Slow, process, ready, serving
+
+from retouch.server.asks import IOPAINT
+from retouch.server.settings import Settings
+
+INPAINT = "/api/v1/inpaint"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    done, data = cv2.imencode(".png", pixels)
+    assert done
+    return bytes(data)
+
+
+PHOTO = png(np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8))
+HOLE = np.zeros((50, 60), np.uint8)
+HOLE[10:20, 15:30] = 255
+MASK = png(HOLE)
+FORM = {"image": PHOTO, "mask": MASK}
+
+
+def large() -> dict[str, bytes]:
+    """A photograph of many windows for a `Slow` model."""
+    hole = np.zeros((200, 600), np.uint8)
+    hole[60:100, 20:580] = 255
+    return {"image": png(np.full((200, 600, 3), 90, np.uint8)), "mask": png(hole)}
+
+
+def as_json(**fields: Any) -> dict[str, Any]:
+    pictures = {"image": base64.b64encode(PHOTO).decode(), "mask": base64.b64encode(MASK).decode()}
+    return pictures | fields
+
+
+def refused(answer: Any, status: int, *words: str) -> dict[str, str]:
+    """Checks the one shape of all errors, and that no Python shows through."""
+    assert answer.status_code == status, answer.text
+    problem = answer.json()
+    assert set(problem) == {"error", "detail", "errors"} and problem["errors"] == problem["detail"]
+    for word in words:
+        assert word in problem["detail"], problem
+    for trace in ("Traceback", "b'", "Error", "<class", "object at", ".py", "NoneType"):
+        assert trace not in problem["detail"], problem
+    return problem
+
+
+@pytest.fixture(scope="module")
+def site():
+    with serving() as site:
+        ready(site)
+        yield site
+
+
+# ---- answers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_service_command_and_python_give_the_same_bytes(suffix, tmp_path, photo_path, mask_path, tiny_model):
+    photo = tmp_path / f"in{suffix}"
+    with Image.open(photo_path) as picture:
+        picture.save(photo, dpi=(300, 300))
+    output = tmp_path / f"out{suffix}"
+    arguments = ["--model", str(tiny_model), "--dilate", "2", "--blend", "poisson", "--seed", "3"]
+    assert main(["complete", str(photo), str(mask_path), "--output", str(output), *arguments]) == 0
+    python = tmp_path / f"python{suffix}"
+    retouch.complete(photo, mask_path, model=tiny_model, output=python, dilate=2, blend="poisson", seed=3)
+    with serving(Settings(model=str(tiny_model))) as site:
+        answer = site.post(
+            INPAINT,
+            files={"image": photo.read_bytes(), "mask": mask_path.read_bytes()},
+            data={"dilate": "2", "blend": "poisson", "seed": "3"},
+        )
+        assert site.get("/api/v1/model").json()["path"] == "tiny"  # no path of this disk
+    assert answer.status_code == 200, answer.text
+    assert answer.content == output.read_bytes() == python.read_bytes()
+    kind = {".jpg": "jpeg", ".tif": "tiff"}.get(suffix, suffix[1:])
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert (answer.headers["x-seed"], answer.headers["x-model"]) == ("3", "tiny")
+    assert int(answer.headers["x-elapsed-ms"]) >= 0
+
+
+def test_sixteen_bits_are_kept(site):
+    deep = np.random.default_rng(1).integers(0, 65536, (50, 60, 3), np.uint16)
+    answer = site.post(INPAINT, files={"image": png(deep), "mask": MASK})
+    got = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert got.dtype == np.uint16
+    assert np.array_equal(got[HOLE == 0], deep[HOLE == 0])
+    assert not np.array_equal(got, deep)
+
+
+def test_a_photo_without_a_hole_comes_back_byte_for_byte(site):
+    answer = site.post(INPAINT, files={"image": PHOTO, "mask": png(np.zeros_like(HOLE))})
+    assert answer.content == PHOTO
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_json_gives_what_a_form_gives(site, prefix):
+    fields = {name: prefix + text for name, text in as_json().items()}
+    assert site.post(INPAINT, json=fields).content == site.post(INPAINT, files=FORM).content
+
+
+def test_what_iopaint_sends_is_taken(site):
+    """The fields of its web client, whose misspellings are its own."""
+    fields = dict.fromkeys(IOPAINT, 1) | {"prompt": "", "hd_trategy_resize_imit": 2048}
+    answer = site.post(INPAINT, json=as_json(**fields, sd_seed=42))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-seed"] == "42"
+    assert set(answer.headers["x-ignored"].split(", ")) == set(IOPAINT)
+    assert {"hd_strategy_crop_triger_size", "hd_trategy_resize_imit"} <= set(IOPAINT)
+    drawn = {site.post(INPAINT, json=as_json(sd_seed=-1)).headers["x-seed"] for _ in range(4)}
+    assert len(drawn) > 1
+    both = site.post(INPAINT, json=as_json(sd_seed=1, seed=2))
+    assert (both.headers["x-seed"], both.headers["x-ignored"]) == ("2", "sd_seed")
+
+
+def test_json_answers(site):
+    plain = site.post(INPAINT, files=FORM)
+    for options in ({"data": {"variants": "2"}}, {"headers": {"Accept": "application/json"}}):
+        answer = site.post(INPAINT, files=FORM, **options).json()
+        assert set(answer) == {"images", "seed", "model", "elapsed_ms", "notes", "ignored"}
+        (image,) = answer["images"]  # telea has one answer
+        head, _, text = image.partition(",")
+        assert head == "data:image/png;base64"
+        assert base64.b64decode(text) == plain.content
+
+
+def test_several_answers():
+    class Several(Slow):
+        def variants(self, count: int) -> list[Slow]:
+            return [Slow() for _ in range(min(count, 3))]
+
+    with serving(predictor=Several()) as site:
+        answer = site.post(INPAINT, files=FORM, data={"variants": "5"}).json()
+        assert len(answer["images"]) == 3
+        described = {model["name"]: model for model in site.get("/api/v1/models").json()}
+        assert described["telea"]["several"]
+
+
+def test_models(site):
+    models = site.get("/api/v1/models").json()
+    names = [model["name"] for model in models]
+    assert names[0] == "telea" and {*retouch.models(), "fsr"} <= set(names)
+    assert [model["name"] for model in models if model["current"]] == ["telea"]
+    assert all(model["good_for"] for model in models)
+    for name, card in retouch.models().items():
+        (found,) = [model for model in models if model["name"] == name]
+        assert found["quality"] == [dict(row) for row in card.quality]
+    assert site.get("/api/v1/server-config").json()["limits"]["max_pixels"] == 100_000_000
+    try:
+        assert site.post("/api/v1/model", json={"name": "navier-stokes"}).json()["name"] == "navier-stokes"
+        assert site.post(INPAINT, files=FORM).headers["x-model"] == "navier-stokes"
+    finally:
+        site.post("/api/v1/model", json={"name": "telea"})
+    refused(site.post("/api/v1/model", json={"name": "tela"}), 404, "telea")
+
+
+def test_adjust_mask_and_preview(site):
+    def adjusted(operate: str, size: int = 3) -> np.ndarray:
+        fields = {"mask": base64.b64encode(MASK).decode(), "operate": operate, "kernel_size": size}
+        answer = site.post("/api/v1/adjust_mask", json=fields)
+        assert answer.headers["content-type"] == "image/png"
+        return cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+    assert np.array_equal(adjusted("reverse"), 255 - HOLE)
+    grown, shrunk = adjusted("expand"), adjusted("shrink")
+    assert grown[8, 20] == 255 and grown[6, 20] == 0
+    assert shrunk[11, 20] == 0 and shrunk[15, 20] == 255
+    done, tiff = cv2.imencode(".tif", np.full((4, 5), 40000, np.uint16))
+    assert done
+    shown = Image.open(io.BytesIO(site.post("/api/v1/preview", data=bytes(tiff)).content))
+    assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (5, 4))
+    assert abs(shown.getpixel((0, 0)) - 40000 / 257) <= 1
+
+
+# ---- what is refused --------------------------------------------------------------------------------------
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that says it is large and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
+
+
+WRONG_FORMS = {
+    "no mask": ({"image": PHOTO}, {}, 422, ["mask"]),
+    "unknown field": (FORM, {"sedd": "1"}, 422, ["sedd"]),
+    "unknown file": (FORM | {"other": b"x"}, {}, 422, ["other"]),
+    "not a number": (FORM, {"seed": "one"}, 422, ["seed"]),
+    "negative": (FORM, {"dilate": "-1"}, 422, ["dilate"]),
+    "too wide": (FORM, {"feather": "100000"}, 422, ["feather"]),
+    "blend": (FORM, {"blend": "mix"}, 422, ["blend", "poisson"]),
+    "variants": (FORM, {"variants": "1000"}, 422, ["variants"]),
+    "model": (FORM, {"model": "tela"}, 404, ["telea"]),
+    "path as model": (FORM, {"model": "/etc/passwd"}, 404, []),
+    "hub as model": (FORM, {"model": "hf:owner/name"}, 404, []),
+    "not a picture": (FORM | {"image": b"GIF89a..."}, {}, 415, ["image", "PNG"]),
+    "empty picture": (FORM | {"image": b""}, {}, 415, ["image"]),
+    "mask no picture": (FORM | {"mask": b"%PDF-1.4"}, {}, 415, ["mask"]),
+    "damaged": (FORM | {"image": PHOTO[:2000]}, {}, 422, ["image", "damaged"]),
+    "bomb": (FORM | {"image": bomb(20_000, 20_000)}, {}, 413, ["20000 x 20000", "100,000,000"]),
+    "mask bomb": (FORM | {"mask": bomb(20_000, 20_000)}, {}, 413, ["mask", "20000 x 20000"]),
+    "mask size": (FORM | {"mask": png(HOLE[:, :40])}, {}, 422, ["60 x 50", "40 x 50"]),
+    "full mask": (FORM | {"mask": png(np.full_like(HOLE, 255))}, {}, 422, ["60 x 50"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FORMS)
+def test_refused_forms(site, case):
+    files, fields, status, words = WRONG_FORMS[case]
+    refused(site.post(INPAINT, files=files, data=fields), status, *words)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "word"),
+    [
+        (b"{", "application/json", 422, "JSON"),
+        (b"[" * 100_000, "application/json", 422, "JSON"),
+        (b"[]", "application/json", 422, ""),
+        (b'{"image": "x"}', "application/json", 422, "mask"),
+        (json.dumps(as_json(image="#")).encode(), "application/json", 422, "base64"),
+        (json.dumps(as_json(image=7)).encode(), "application/json", 422, "image"),
+        (json.dumps(as_json(seed=-1)).encode(), "application/json", 422, "seed"),
+        (json.dumps(as_json(sd_sed=1)).encode(), "application/json", 422, "sd_sed"),
+        (b"x", "text/plain", 415, "application/json"),
+        (b"x", None, 415, "none"),
+        (b"x", "multipart/form-data", 422, "boundary"),
+        (b"x", "multipart/form-data; boundary=y", 422, "form"),
+        (
+            b'--y\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc',
+            "multipart/form-data; boundary=y",
+            422,
+            "",
+        ),
+    ],
+)
+def test_refused_bodies(site, body, kind, status, word):
+    refused(site.post(INPAINT, data=body, headers={"Content-Type": kind} if kind else {}), status, word)
+
+
+def test_addresses_and_methods(site):
+    refused(site.get("/nothing"), 404)
+    answer = site.get(INPAINT)
+    refused(answer, 405)
+    assert answer.headers["allow"] == "POST"
+    for path in ("/docs", "/redoc"):
+        refused(site.get(path), 404)
+
+
+def test_a_body_is_counted_as_it_streams():
+    settings = Settings(model="telea", max_mebibytes=1)
+    with serving(settings) as site:
+        big = b"x" * (3 << 20)
+        refused(site.post(INPAINT, data=big, headers={"Content-Type": "application/json"}), 413, "1,048,576")
+        sent = 0
+
+        def chunks():
+            nonlocal sent
+            for _ in range(2000):
+                sent += 1 << 16
+                yield b"x" * (1 << 16)
+
+        try:
+            answer = site.post(INPAINT, data=chunks(), headers={"Content-Type": "application/json"})
+            refused(answer, 413)
+        except OSError:  # the server closed the connection while we were still sending
+            pass
+        assert sent < 100 << 20
+        assert site.house.bodies.held == 0
+        assert site.post(INPAINT, files=FORM).status_code == 200
+
+
+def test_pixels_are_counted_before_decoding():
+    with serving(Settings(model="telea", max_megapixels=0.001)) as site:
+        refused(site.post(INPAINT, files=FORM), 413, "1,000 pixels", "60 x 50")
+
+
+# ---- the queue --------------------------------------------------------------------------------------------
+
+
+def test_sixteen_clients_get_what_each_would_get_alone(tiny_model, smooth_pixels):
+    rng = np.random.default_rng(5)
+    asked = []
+    for number in range(16):
+        height, width = int(rng.integers(20, 200)), int(rng.integers(20, 200))
+        hole = np.zeros((height, width), np.uint8)
+        hole[height // 4 : height // 2, width // 4 : width // 2] = 255
+        photo = np.roll(smooth_pixels(height, width), number, axis=2)
+        asked.append({"image": png(photo), "mask": png(hole)})
+    with serving(Settings(model=str(tiny_model), workers=4)) as site:
+        serial = [site.post(INPAINT, files=files).content for files in asked]
+        with ThreadPoolExecutor(16) as clients:
+            together = list(clients.map(lambda files: site.post(INPAINT, files=files).content, asked))
+        assert together == serial
+        assert len(set(serial)) == 16
+        assert site.house.bodies.held == site.house.pool.running == 0
+
+
+def until(true: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_full_queue_says_when_to_come_back():
+    settings = Settings(model="telea", workers=1, waiting=1)
+    with serving(settings, predictor=Slow(0.3)) as site, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(site.post, INPAINT, files=FORM)
+        until(lambda: site.house.pool.running == 1)
+        second = clients.submit(site.post, INPAINT, files=FORM)
+        until(lambda: len(site.house.pool.waiting) == 1)
+        answer = site.post(INPAINT, files=FORM)
+        refused(answer, 429, "waiting")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        events = site.post(INPAINT, files=FORM, headers={"Accept": "text/event-stream"})
+        refused(events, 429)
+        assert first.result().status_code == second.result().status_code == 200
+        assert site.post(INPAINT, files=FORM).status_code == 200
+
+
+def test_time_is_limited():
+    slow = Slow(0.2)
+    with serving(Settings(model="telea", seconds=0.5), predictor=slow) as site:
+        started = time.monotonic()
+        refused(site.post(INPAINT, files=large()), 503, "0.5 s")
+        assert time.monotonic() - started < 2
+        until(lambda: site.house.pool.running == 0)
+        calls = slow.calls
+        assert 1 <= calls < 8
+        time.sleep(0.3)
+        assert slow.calls == calls
+
+
+def events(answer: Any) -> list[tuple[str, Any]]:
+    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block]
+    return [(event[7:], json.loads(data[6:])) for event, data in blocks]
+
+
+def test_progress_is_told():
+    with serving(predictor=Slow()) as site:
+        files = large()
+        answer = site.post(INPAINT, files=files, headers={"Accept": "text/event-stream"})
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = events(answer)
+        steps = [data for name, data in told if name == "progress"]
+        total = steps[-1]["total"]
+        assert total > 4 and steps[-1] == {"done": total, "total": total}
+        assert [step["done"] for step in steps] == sorted(step["done"] for step in steps)
+        name, result = told[-1]
+        assert name == "result"
+        plain = site.post(INPAINT, files=files).content
+        assert base64.b64decode(result["images"][0].partition(",")[2]) == plain
+        wrong = site.post(INPAINT, files=FORM | {"image": b"no"}, headers={"Accept": "text/event-stream"})
+        name, problem = events(wrong)[-1]
+        assert (name, problem["status"], problem["error"]) == ("error", 415, "unsupported_type")
+        assert site.house.bodies.held == 0
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "*/*"])
+def test_closing_the_connection_cancels_the_work(accept):
+    slow = Slow(0.05)
+    with serving(predictor=slow) as site:
+        connection, total = open_connection(site, large(), accept)
+        with connection:
+            until(lambda: slow.calls >= 2)
+        until(lambda: site.house.pool.running == 0)
+        assert slow.calls < 8 < total
+        assert site.house.bodies.held == 0
+        assert site.post(INPAINT, files=FORM).status_code == 200
+
+
+def open_connection(site: Site, files: dict[str, bytes], accept: str = "*/*") -> tuple[socket.socket, int]:
+    """Sends a request and leaves its answer unread; tells how many windows there are at least."""
+    body = b""
+    for name, data in files.items():
+        disposition = f'Content-Disposition: form-data; name="{name}"; filename="{name}.png"'
+        body += f"--y\r\n{disposition}\r\n\r\n".encode() + data + b"\r\n"
+    body += b"--y--\r\n"
+    head = (
+        f"POST {INPAINT} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
+        "Content-Type: multipart/form-data; boundary=y\r\n\r\n"
+    )
+    connection = socket.create_connection(site.address)
+    connection.sendall(head.encode() + body)
+    return connection, 9
+
+
+# ---- doors ------------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_wanted():
+    with serving(token="a-long-secret") as site:
+        right = {"Authorization": "Bearer a-long-secret"}
+        for path in ("/api/v1/models", "/metrics", "/api/v1/photos"):
+            for headers in ({}, {"Authorization": "Bearer a-long-secreT"}, {"Authorization": "Basic eDp5"}):
+                answer = site.get(path, headers=headers)
+                refused(answer, 401, "Bearer")
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert site.get(path, headers=right).status_code == 200
+        refused(site.post(INPAINT, files=FORM), 401)
+        assert site.post(INPAINT, files=FORM, headers=right).status_code == 200
+        assert site.get("/").status_code == site.get("/healthz").status_code == 200  # nothing secret there
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8080", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:9", 200),
+        ("192.168.7.7", 200),
+        ("photos.example", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("[", 421),
+        ("", 421),
+    ],
+)
+def test_the_host_has_to_be_known(host, status):
+    with serving(hosts=["Photos.example"]) as site:
+        answer = site.get("/api/v1/model", headers={"Host": host})
+        assert answer.status_code == status or (host == "[" and answer.status_code == 400)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_other_sites_are_refused(site, headers):
+    refused(site.post(INPAINT, files=FORM, headers=headers), 403)
+    answer = site.options(INPAINT, headers=headers | {"Access-Control-Request-Method": "POST"})
+    assert answer.status_code in (403, 405)
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    assert site.post(INPAINT, files=FORM, headers={"Origin": site.url}).status_code == 200
+
+
+def test_every_answer_is_sealed(site):
+    for answer in (
+        site.get("/"),
+        site.get("/nothing"),
+        site.get("/api/v1/models"),
+        site.post(INPAINT, files=FORM),
+    ):
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+    page = site.get("/")
+    assert "cache-control" in page.headers
+    again = site.get("/", headers={"If-None-Match": page.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_page_is_whole(site):
+    """All that the page names is there, and none of it is inline or from elsewhere."""
+    import re
+
+    page = site.get("/").text
+    assert not re.search(r"<script(?![^>]*src)|<style|\bstyle=|\bon\w+=|https?://", page)
+    named = {name for name in re.findall(r'(?:src|href)="([^"#]+)"', page)}
+    scripts = {"app.js"}
+    for _ in range(3):
+        for script in list(scripts):
+            scripts |= set(re.findall(r'from "\./([\w.]+)"', site.get("/" + script).text))
+    for name in named | scripts:
+        answer = site.get("/" + name)
+        assert answer.status_code == 200, name
+        assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "") or not name.endswith(".js")
+    kinds = {
+        name: site.get("/" + name).headers["content-type"] for name in ("app.js", "style.css", "icon.svg")
+    }
+    assert kinds["app.js"].startswith("text/javascript")
+    assert kinds["style.css"].startswith("text/css")
+    assert kinds["icon.svg"].startswith("image/svg+xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "--token"),
+        (["--token", "short"], "at least 8"),
+        (["--token", "long-enough-1", "--token-file", "x"], "both"),
+        (["--model", "tela"], "telea"),
+        (["--workers", "0"], "workers"),
+        (["--input", "/nowhere/at/all"], "input"),
+        (["--port", "70000"], "65535"),
+        (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+    ],
+)
+def test_servers_that_cannot_be(arguments, words, capsys):
+    assert (
+        main(["serve", "--port", "0", *arguments] if "--port" not in arguments else ["serve", *arguments])
+        == 2
+    )
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+# ---- folders ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path):
+    inside, outside, output = tmp_path / "in", tmp_path / "secret", tmp_path / "out"
+    for folder in (inside, outside, output):
+        folder.mkdir()
+    (inside / "a b.png").write_bytes(PHOTO)
+    (inside / "ünïcode.PNG").write_bytes(PHOTO)
+    (inside / "notes.txt").write_text("x")
+    (inside / ".hidden.png").write_bytes(PHOTO)
+    (inside / "folder.png").mkdir()
+    (outside / "secret.png").write_bytes(MASK)
+    (inside / "link.png").symlink_to(outside / "secret.png")
+    return inside, outside, output
+
+
+def test_photos_are_opened_by_listed_names_only(folders):
+    inside, outside, output = folders
+    with serving(Settings(model="telea", input=inside, output=output)) as site:
+        assert site.get("/api/v1/photos").json() == ["a b.png", "ünïcode.PNG"]
+        assert site.get("/api/v1/photos/a%20b.png").content == PHOTO
+        assert site.get("/api/v1/photos/" + quote("ünïcode.PNG")).content == PHOTO
+        tricks = [
+            "link.png",
+            "notes.txt",
+            ".hidden.png",
+            "folder.png",
+            "..%2Fsecret%2Fsecret.png",
+            "%2e%2e%2fsecret%2fsecret.png",
+            "..%5Csecret%5Csecret.png",
+            "%252e%252e%252fsecret.png",
+            "..%c0%afsecret%c0%afsecret.png",
+            quote(str(outside / "secret.png"), safe=""),
+            "a%20b.png%00",
+            "a%20b.png/",
+            "file:%2F%2F" + quote(str(outside / "secret.png"), safe=""),
+            "ü" * 300,
+        ]
+        for trick in tricks:
+            with socket.create_connection(site.address) as connection:  # as it stands: no client tidies it up
+                line = f"GET /api/v1/photos/{quote(trick, safe='%/')} HTTP/1.1\r\nHost: localhost\r\n"
+                connection.sendall((line + "Connection: close\r\n\r\n").encode())
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            status = int(answer.split()[1])
+            assert status in (404, 307), (trick, answer)
+            assert MASK not in answer
+    with serving() as site:
+        assert site.get("/api/v1/photos").json() == []
+        refused(site.get("/api/v1/photos/a%20b.png"), 404, "--input")
+        refused(site.put("/api/v1/outputs/a.png", data=PHOTO), 404, "--output")
+
+
+def test_results_are_stored_under_new_plain_names(folders, monkeypatch):
+    inside, outside, output = folders
+    with serving(Settings(model="telea", input=inside, output=output)) as site:
+
+        def store(name: str, data: bytes = PHOTO) -> Any:
+            return site.put(f"/api/v1/outputs/{name}", data=data)
+
+        assert store("new.png").status_code == 201
+        assert (output / "new.png").read_bytes() == PHOTO
+        refused(store("new.png", MASK), 409)
+        assert (output / "new.png").read_bytes() == PHOTO
+        (output / "link.png").symlink_to(outside / "planted.png")
+        refused(store("link.png"), 409)
+        for name in (
+            "..%5Cx.png",
+            ".hidden.png",
+            "a:b.png",
+            "x%00.png",
+            "x.exe",
+            "x",
+            "x.png%20",
+            "y" * 250 + ".png",
+        ):
+            assert store(name).status_code in (404, 422), name
+        for name in ("..%2Fx.png", "%2Fetc%2Fx.png", "%252e%252e%252fx.png"):
+            assert store(name).status_code in (201, 404, 405, 422), name
+        refused(store("x.jpg"), 415, "JPEG", "PNG")
+        refused(store("junk.png", b"junk"), 415)
+        monkeypatch.setattr("retouch.image.atomic_write", full_disk)
+        refused(store("full.png"), 507, "full")
+        assert site.get("/healthz").status_code == 200
+    assert sorted(path.name for path in outside.iterdir()) == ["secret.png"]
+    assert not list(output.parent.glob("x.png")) and not list(output.glob(".retouch*"))
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+# ---- state and ends ---------------------------------------------------------------------------------------
+
+
+def test_state(site, tmp_path):
+    assert site.get("/healthz").json() == {"status": "alive", "model": "telea"}
+    assert site.get("/readyz").json()["status"] == "ready"
+    site.post(INPAINT, files=FORM)
+    refused(site.get("/nothing/" + "x" * 50), 404)
+    metrics = site.get("/metrics").text
+    assert 'retouch_requests_total{route="/api/v1/inpaint",status="200"}' in metrics
+    assert "retouch_request_seconds_bucket" in metrics and "retouch_queue 0.0" in metrics
+    assert "retouch_pixels_total" in metrics and "xxxx" not in metrics
+    with serving(Settings(model=str(tmp_path / "gone.onnx"))) as broken:
+        refused(broken.get("/readyz"), 503)
+        assert broken.get("/healthz").status_code == 200
+        problem = refused(broken.post(INPAINT, files=FORM), 500, "log")
+        assert str(tmp_path) not in problem["detail"]
+
+
+def test_a_model_file_that_is_replaced_changes_nothing(tiny_model):
+    with serving(Settings(model=str(tiny_model))) as site:
+        before = site.post(INPAINT, files=FORM).content
+        tiny_model.write_bytes(b"something else")
+        assert site.post(INPAINT, files=FORM).content == before
+
+
+def test_sigterm_finishes_what_runs_and_refuses_what_comes():
+    with process("--port", "0", "--workers", "1", seconds=0.15) as (server, site):
+        with ThreadPoolExecutor(2) as clients:
+            running = clients.submit(site.post, INPAINT, files=large())
+            until(lambda: "retouch_running 1.0" in site.get("/metrics").text)
+            waiting = clients.submit(site.post, INPAINT, files=FORM)
+            until(lambda: "retouch_queue 1.0" in site.get("/metrics").text)
+            started = time.monotonic()
+            server.terminate()
+            refused(waiting.result(), 503, "shutting down")
+            with pytest.raises(OSError):
+                site.get("/healthz")
+            assert running.result().status_code == 200
+            assert server.wait(10) in (0, -15)
+            assert time.monotonic() - started < 10
+        assert server.stderr.read() == ""
+
+
+def test_sigterm_ends_within_ten_seconds_whatever_runs():
+    with process("--port", "0", seconds=120) as (server, site), ThreadPoolExecutor(1) as clients:
+        running = clients.submit(site.post, INPAINT, files=FORM)
+        until(lambda: "retouch_running 1.0" in site.get("/metrics").text)
+        started = time.monotonic()
+        server.terminate()
+        assert server.wait(10) in (0, -15)
+        assert time.monotonic() - started < 10
+        with contextlib.suppress(OSError):  # cut off in the end
+            refused(running.result(), 503)
+
+
+def test_killed_and_started_again():
+    with process("--port", "0") as (server, site):
+        assert site.post(INPAINT, files=FORM).status_code == 200
+        port = str(site.address[1])
+        server.kill()
+        server.wait()
+        with process("--port", port) as (_, again):
+            assert again.post(INPAINT, files=FORM).status_code == 200
+
+
+def test_serving_is_not_imported_before_it_is_asked_for():
+    code = (
+        "import sys, retouch.cli; retouch.cli.main(['serve', '--help']); assert 'fastapi' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--token" in done.stdout
+    missing = (
+        "import sys; sys.modules['fastapi'] = None; from retouch.cli import main; sys.exit(main(['serve']))"
+    )
+    done = subprocess.run([sys.executable, "-c", missing], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "retouch: serving needs the extra 'serve': pip install 'retouch[serve]'\n"
+
+
+# ---- faults -----------------------------------------------------------------------------------------------
+
+
+def test_clients_that_leave_or_dawdle():
+    with serving(Settings(model="telea", body_seconds=0.5)) as site:
+        head = f"POST {INPAINT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\nContent-Type: application/json"
+        for _ in range(5):  # gone in the middle of the upload
+            with socket.create_connection(site.address) as connection:
+                connection.sendall(head.encode() + b"\r\n\r\n" + b"x" * 5000)
+        with socket.create_connection(site.address) as connection:  # half a body, and then nothing
+            connection.sendall(head.encode() + b"\r\n\r\n" + b"x" * 5000)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408") and b"too_slow" in answer
+        until(lambda: site.house.bodies.held == 0)
+        assert site.post(INPAINT, files=FORM).status_code == 200
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_junk_is_refused(site, session, data):
+    """Bytes of no kind, and good requests with some of their bytes changed: an answer of ours, and never a 500."""
+    whole = requests_body()
+    kind = data.draw(st.sampled_from(["application/json", "multipart/form-data; boundary=y"]))
+    if data.draw(st.booleans()):
+        body = data.draw(st.binary(max_size=300))
+    else:
+        body = bytearray(whole[kind])
+        for place, value in data.draw(
+            st.lists(st.tuples(st.integers(0, len(body) - 1), st.integers(0, 255)), max_size=6)
+        ):
+            body[place] = value
+        body = bytes(body[: data.draw(st.integers(0, len(body)))])
+    answer = session.post(site.url + INPAINT, data=body, headers={"Content-Type": kind}, timeout=60)
+    if answer.status_code != 200:
+        refused(answer, answer.status_code)
+        assert answer.status_code in (404, 413, 415, 422)
+
+
+@pytest.fixture(scope="module")
+def session():
+    import requests
+
+    with requests.Session() as session:
+        yield session
+
+
+def requests_body() -> dict[str, bytes]:
+    small = {"image": png(np.full((6, 5, 3), 90, np.uint8)), "mask": png(np.eye(6, 5, dtype=np.uint8) * 255)}
+    form = b""
+    for name, data in small.items():
+        form += (
+            f'--y\r\nContent-Disposition: form-data; name="{name}"; filename="n"\r\n\r\n'.encode()
+            + data
+            + b"\r\n"
+        )
+    text = {name: base64.b64encode(data).decode() for name, data in small.items()}
+    return {
+        "application/json": json.dumps(text | {"seed": 3}).encode(),
+        "multipart/form-data; boundary=y": form + b"--y--\r\n",
+    }
