@@ -68,8 +68,6 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise DataError(f"expected --{name} of at least {bound}, got {value}")
-        if self.protocol is not None and (self.masks or self.size is not None):
-            raise DataError("expected --protocol without --masks and --size, which it fixes; got both")
 
     @property
     def cores(self) -> int:
@@ -92,7 +90,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         progress: called with rows done, all rows, failures, first before any work.
 
     Raises:
-        DataError: no photos, unknown masks or protocol, an output that belongs to other settings.
+        DataError: no photos, a protocol that is unknown or contradicted, an output of other settings.
         MaskError, ModelError, MissingExtraError, FileNotFoundError: a ratio, model or network that is none.
         OSError: the disk refuses. What was measured stays; the same command goes on from there.
     """
@@ -121,6 +119,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
 def _with_protocol(settings: Settings) -> Settings:
     if settings.protocol is None:
         return replace(settings, masks=settings.masks or protocols.BINS)
+    if settings.masks or settings.size is not None:
+        raise DataError("expected --protocol without --masks and --size, which it fixes; got both")
     fixed = protocols.protocol(settings.protocol)
     return replace(settings, masks=fixed.masks, size=fixed.size, photos=settings.photos or fixed.photos)
 

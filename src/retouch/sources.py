@@ -61,7 +61,8 @@ def fingerprint(sources: Sequence[Source]) -> str:
     """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
     digest = hashlib.sha256()
     for source in sources:
-        digest.update(f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n".encode())
+        line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
     return digest.hexdigest()
 
 

@@ -1,0 +1,433 @@
+"""Evaluation: what a row holds, resuming, failures that are recorded, kills and full disks."""
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retouch import cases, engine, evaluate, masks, metrics, results
+from retouch import image as images
+from retouch.cli import main
+from retouch.errors import DataError, MaskError, ModelError, RetouchError
+from retouch.evaluate import Settings
+from retouch.models import load
+from retouch.protocols import PROTOCOLS
+from retouch.workers import in_processes
+
+STROKES = "strokes:0.1-0.2"
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def data(tmp_path: Path, smooth_pixels: Callable[[int, int], np.ndarray]) -> Path:
+    """A folder of four photos of 48 x 40 px, each another picture."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        turned = np.roll(smooth_pixels(40, 48), 7 * number, axis=1)
+        Image.fromarray(turned).save(folder / f"{number}.png")
+    return folder
+
+
+def settings(data: Path, output: Path, **changes: Any) -> Settings:
+    known = {"data": (str(data),), "output": output, "model": ("telea",), "masks": (STROKES,), "pictures": 0}
+    return Settings(**(known | {"threads": 1} | changes))
+
+
+def rows_of(output: Path) -> Rows:
+    """The rows in one order, without the times."""
+    kept = [{k: v for k, v in row.items() if k not in results.TIMES} for row in results.read(output).rows]
+    return sorted(kept, key=results.key)
+
+
+def spawn(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "retouch.cli", "evaluate", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+# ---- what is measured -------------------------------------------------------------------------------------
+
+
+def test_a_row_is_what_users_get_measured(data: Path, tmp_path: Path) -> None:
+    done = evaluate.evaluate(settings(data, tmp_path / "out", masks=(STROKES, "center"), pictures=1))
+    assert (done.made, done.found, done.failures) == (8, 0, 0)
+    for row in results.read(tmp_path / "out").rows:
+        saved = tmp_path / "out" / "masks" / cases.slug(row["masks"]) / f"{row['photo']:06d}.png"
+        (picture,) = load("telea")(data / row["name"], saved)
+        image, completion = (
+            np.asarray(x, np.float32).transpose(2, 0, 1)[None] / 255
+            for x in (Image.open(data / row["name"]), picture)
+        )
+        hole = images.read_mask(saved, (40, 48))
+        assert row["hole"] == hole.mean()
+        for name, (value,) in metrics.measure(image, completion, hole[None, None]).items():
+            assert row.get(name, np.nan) == pytest.approx(float(value), rel=1e-5, nan_ok=True), name
+        if "picture" in row:
+            assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / row["picture"])), picture)
+    shown = [row for row in results.read(tmp_path / "out").rows if "picture" in row]
+    assert len(shown) == 2 and len({row["photo"] for row in shown}) == 1
+
+
+def test_holes_follow_the_seed_alone(data: Path, tmp_path: Path) -> None:
+    first, second, other = (tmp_path / name for name in ("first", "second", "other"))
+    evaluate.evaluate(settings(data, first, seed=3))
+    evaluate.evaluate(settings(data, second, seed=3, model=("navier-stokes",), photos=2))
+    evaluate.evaluate(settings(data, other, seed=4))
+    drawn = {folder: {path.name: path.read_bytes() for path in folder.rglob("masks/*/*.png")}
+             for folder in (first, second, other)}  # fmt: skip
+    assert len(drawn[second]) == 2 and drawn[second].items() <= drawn[first].items()
+    assert drawn[first] != drawn[other]
+
+
+def test_saved_masks_are_used_as_they_lie(data: Path, tmp_path: Path) -> None:
+    evaluate.evaluate(settings(data, tmp_path / "out", photos=1))
+    (path,) = (tmp_path / "out").rglob("masks/*/*.png")
+    hole = np.zeros((40, 48), np.bool_)
+    hole[5:15, 5:15] = True
+    Image.fromarray(masks.to_image(hole)).save(path)
+    evaluate.evaluate(settings(data, tmp_path / "out", photos=1, model=("navier-stokes",)))
+    assert results.read(tmp_path / "out").rows[-1]["hole"] == hole.mean()
+
+
+def test_shards_and_crops(tmp_path: Path, smooth_pixels: Callable[[int, int], np.ndarray]) -> None:
+    with tarfile.open(tmp_path / "val.tar", "w") as shard:
+        for name, (height, width) in {"a.png": (40, 70), "b.png": (31, 90), "c.png": (32, 32)}.items():
+            data = io.BytesIO()
+            Image.fromarray(smooth_pixels(height, width)).save(data, "PNG")
+            member = tarfile.TarInfo(name)
+            member.size = len(data.getvalue())
+            shard.addfile(member, io.BytesIO(data.getvalue()))
+    evaluate.evaluate(settings(tmp_path / "val.tar", tmp_path / "out", size=32))
+    found = {row["name"]: row for row in results.read(tmp_path / "out").rows}
+    assert (found["a.png"]["height"], found["a.png"]["width"]) == (32, 32)
+    assert found["b.png"]["error"] == "expected at least 32 px a side, got 90 x 31"
+    assert "psnr" in found["c.png"]
+
+
+def test_a_photo_smaller_than_the_model_is_measured(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "small" / "s.png")
+    evaluate.evaluate(
+        settings(tmp_path / "small", tmp_path / "out", model=(str(tiny_model), "telea"), masks=("center",))
+    )
+    for row in results.read(tmp_path / "out").rows:
+        assert "psnr" in row and "ssim" not in row and "error" not in row  # no window of SSIM fits
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
+def test_other_modes_are_measured_as_rgb(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "odd").mkdir()
+    ramp = np.add.outer(np.arange(40), np.arange(40)).astype(np.uint8)
+    picture = (
+        Image.fromarray(ramp.astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(ramp).convert(mode)
+    )
+    picture.save(tmp_path / "odd" / "a.png")
+    evaluate.evaluate(settings(tmp_path / "odd", tmp_path / "out", pictures=1))
+    (row,) = results.read(tmp_path / "out").rows
+    assert 20 < row["psnr"] <= 60
+    assert np.asarray(Image.open(tmp_path / "out" / row["picture"])).shape == (40, 40, 3)
+
+
+# ---- going on ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_measured_again(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    evaluate.evaluate(settings(data, output, photos=2))
+    before = (output / "results.jsonl").read_bytes()
+    assert evaluate.evaluate(settings(data, output, photos=2)).made == 0
+    assert (output / "results.jsonl").read_bytes() == before
+    done = evaluate.evaluate(settings(data, output, model=("telea", "telea", "navier-stokes")))
+    assert (done.made, done.found) == (6, 2)
+    assert (output / "results.jsonl").read_bytes().startswith(before)
+    assert len({results.key(row) for row in results.read(output).rows}) == 8
+
+
+def test_a_torn_line_is_measured_again(data: Path, tmp_path: Path) -> None:
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    whole, path = rows_of(tmp_path / "out"), tmp_path / "out" / "results.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert len(results.read(path).rows) == 3
+    assert evaluate.evaluate(settings(data, tmp_path / "out")).made == 1
+    assert rows_of(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"size": 32}, {"data": "other"}])
+def test_other_settings_need_another_folder(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    evaluate.evaluate(settings(data, tmp_path / "out", photos=1))
+    if "data" in changes:
+        (data / "4.png").write_bytes((data / "0.png").read_bytes())
+        changes = {}
+    with pytest.raises(DataError, match="name another --output"):
+        evaluate.evaluate(settings(data, tmp_path / "out", photos=1, **changes))
+
+
+def test_workers_give_the_same_rows(data: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    one = settings(data, tmp_path / "one", masks=(STROKES, "center"), pictures=2)
+    evaluate.evaluate(one)
+    two = replace(one, output=tmp_path / "two", workers=2)
+    evaluate.evaluate(two, lambda *counts: seen.append(counts))
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
+    assert seen == [(n, 8, 0) for n in range(9)]
+    pictures = [
+        {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.png")} for f in (one.output, two.output)
+    ]
+    assert pictures[0] == pictures[1] and pictures[0]
+
+
+def descendants(process: int) -> set[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {int(child) for child in children}.union(*(descendants(int(child)) for child in children))
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, workers: int, smooth_pixels: Callable[[int, int], np.ndarray]
+) -> None:
+    data = tmp_path / "photos"
+    data.mkdir()
+    for number in range(8):  # large enough that the kill comes before the end
+        Image.fromarray(np.roll(smooth_pixels(150, 200), 5 * number, axis=1)).save(data / f"{number}.png")
+    options = ["--data", data, "--model", "telea", "--model", "navier-stokes", "--masks", STROKES,
+               "--threads", 1, "--workers", workers, "--pictures", 0]  # fmt: skip
+    process = spawn(*options, "--output", tmp_path / "killed")
+    path, deadline = tmp_path / "killed" / "results.jsonl", time.monotonic() + 90
+    while not (path.exists() and path.read_bytes().count(b"\n") > 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    left = descendants(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    made = len(results.read(path).rows)
+    assert 3 <= made < 16
+    while any(map(alive, left)):
+        assert time.monotonic() < deadline, "workers outlived the killed run"
+        time.sleep(0.05)
+    known = settings(data, tmp_path / "killed", model=("telea", "navier-stokes"))
+    assert evaluate.evaluate(known).found >= made
+    evaluate.evaluate(replace(known, output=tmp_path / "whole"))
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+
+
+# ---- failures ---------------------------------------------------------------------------------------------
+
+
+def test_unreadable_photos_are_recorded(data: Path, tmp_path: Path) -> None:
+    (data / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    (data / "empty.jpg").touch()
+    done = evaluate.evaluate(settings(data, tmp_path / "out"))
+    assert (done.made, done.failures) == (6, 2)
+    failed = {row["name"]: row["error"] for row in results.read(tmp_path / "out").failed}
+    assert set(failed) == {"bad.png", "empty.jpg"}
+    assert all("\n" not in text and "expected" in text for text in failed.values())
+    assert evaluate.evaluate(settings(data, tmp_path / "out")).made == 0  # once said is enough
+
+
+def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own masks"
+    folder.mkdir()
+    for name, (height, width, white) in {
+        "0.png": (40, 48, 5),
+        "1.png": (40, 48, 0),
+        "2.png": (20, 48, 5),
+    }.items():
+        mask = np.zeros((height, width), np.uint8)
+        mask[:white, :white] = 255
+        Image.fromarray(mask).save(folder / name)
+    evaluate.evaluate(settings(data, tmp_path / "out", masks=(str(folder),)))
+    found = {row["name"]: row for row in results.read(tmp_path / "out").rows}
+    assert found["0.png"]["hole"] == 25 / (40 * 48) and found["0.png"]["masks"] == "own masks"
+    assert found["1.png"]["error"] == "expected a hole, got a mask without one"
+    assert "expected a mask of the image's size" in found["2.png"]["error"]
+    assert "expected a mask named 3" in found["3.png"]["error"]
+
+
+def test_a_hole_without_anything_known_is_recorded(data: Path, tmp_path: Path) -> None:
+    evaluate.evaluate(settings(data, tmp_path / "out", masks=("center:1-1",)))
+    assert all("leaves known pixels" in row["error"] for row in results.read(tmp_path / "out").rows)
+
+
+def test_a_models_failure_is_recorded(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def complete(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a bug\nin two lines")
+
+    monkeypatch.setattr(engine, "complete", complete)
+    assert evaluate.evaluate(settings(data, tmp_path / "out")).failures == 4
+    assert results.read(tmp_path / "out").rows[0]["error"] == "ZeroDivisionError: a bug in two lines"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"data": ("nowhere",)}, DataError, "no such file"),
+        ({"data": (".",)}, DataError, "got none"),
+        ({"model": ("telia",)}, ModelError, "did you mean telea"),
+        ({"masks": ("stroke:0.1-0.2",)}, MaskError, "KIND:LEAST-MOST"),
+        ({"masks": ("strokes:0.2-0.1",)}, MaskError, "lo <= hi"),
+        ({"protocol": "wgam", "masks": ()}, DataError, "expected a protocol among wgan"),
+        ({"protocol": "wgan"}, DataError, "--protocol without --masks"),
+        ({"lpips": "nowhere"}, FileNotFoundError, "no feature network at nowhere"),
+        ({"features": Path("nowhere")}, FileNotFoundError, "no feature network at nowhere"),
+        ({"lpips": "alex"}, RetouchError, "torchvision"),
+    ],
+)
+def test_what_cannot_start_is_refused_at_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
+    error: type[Exception], words: str,
+) -> None:  # fmt: skip
+    if changes.get("lpips") == "alex":
+        try:
+            import torchvision  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("torchvision is here")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(error, match=words) as caught:
+        evaluate.evaluate(replace(settings(data, tmp_path / "out"), **changes))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"photos": 0}, "--photos of at least 1"),
+        ({"workers": 0}, "--workers of at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        settings(tmp_path, tmp_path / "out", **changes)
+
+
+@pytest.mark.parametrize("content", ["{}\n", "no json\n", "[1]\n", '{"format": 1}\n{"photo": 1}\n', "\xff\n"])
+def test_foreign_results_are_refused(data: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.jsonl").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=r"results\.jsonl"):
+        evaluate.evaluate(settings(data, tmp_path / "out"))
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == content.encode("latin-1")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_whole_rows(data: Path, tmp_path: Path, workers: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1700, 1700))  # three rows; a mask fits
+
+    options = ["--data", data, "--model", "telea", "--masks", STROKES, "--threads", 1, "--pictures", 0,
+               "--workers", workers, "--output", tmp_path / "out"]  # fmt: skip
+    process = spawn(*options, preexec_fn=limit)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert said.count("\n") == 1 and "results.jsonl: No space left on device" in said
+    path = tmp_path / "out" / "results.jsonl"
+    assert path.read_bytes().endswith(b"\n") and 0 < len(results.read(path).rows) < 4
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    evaluate.evaluate(settings(data, tmp_path / "whole"))
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "whole")
+
+
+def test_masks_that_cannot_be_saved_end_the_run(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "masks").touch()  # where a folder should be
+    with pytest.raises(OSError, match="masks"):
+        evaluate.evaluate(settings(data, tmp_path / "out"))
+    assert results.read(tmp_path / "out").rows == []
+
+
+# ---- the rest of the house --------------------------------------------------------------------------------
+
+
+def test_jobs_are_taken_few_at_a_time() -> None:
+    taken, ahead = 0, []
+
+    def jobs() -> Any:
+        nonlocal taken
+        for number in range(200):
+            taken += 1
+            yield (number,)
+
+    for done, _ in enumerate(in_processes(2, 1, abs, jobs())):
+        ahead.append(taken - done)
+    assert len(ahead) == 200
+    assert max(ahead) <= 9  # four in flight, four done and not yet given, one just taken
+
+
+def test_a_worker_that_dies_is_one_line() -> None:
+    with pytest.raises(DataError, match="the same command goes on"):
+        list(in_processes(2, 1, os._exit, [(3,)] * 4))
+
+
+def test_torch_stays_away(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom retouch.cli import main\n"
+        f"assert main(['evaluate', '--data', {str(data)!r}, '--model', 'telea', '--photos', '1',\n"
+        f"    '--output', {str(tmp_path / 'out')!r}]) == 0\n"
+        "assert not {'torch', 'matplotlib', 'jinja2', 'skimage'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+    assert {row["masks"] for row in results.read(tmp_path / "out").rows} == {
+        "strokes 0.1-0.2", "strokes 0.2-0.3", "strokes 0.3-0.4",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_every_protocol_runs(
+    tmp_path: Path, name: str, smooth_pixels: Callable[[int, int], np.ndarray]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(smooth_pixels(260, 300)).save(tmp_path / "photos" / "a.png")
+    evaluate.evaluate(settings(tmp_path / "photos", tmp_path / "out", masks=(), protocol=name))
+    fixed, found = PROTOCOLS[name], results.read(tmp_path / "out")
+    assert found.about["protocol"] == name and not found.failed
+    assert {row["masks"] for row in found.rows} == {cases.masks_name(spec) for spec in fixed.masks}
+    for row in found.rows:
+        assert (row["height"], row["width"]) == (fixed.size, fixed.size)
+        if row["masks"] == "center 0.0976-0.0977":
+            assert row["hole"] == 20 * 20 / 64**2
+        if row["masks"] == "center 0.25-0.25":
+            assert row["hole"] == 0.25
+
+
+def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "bad.png").write_bytes(b"no picture")
+    options = ["evaluate", "--data", str(data), "--model", "telea", "--masks", "center", "--output"]
+    assert main([*options, str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "out: 5 rows measured, 1 of them failures" in said and "next: retouch report" in said
+    assert main([*options, str(tmp_path / "out"), "--seed", "2"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_results_are_json_that_anyone_reads(data: Path, tmp_path: Path) -> None:
+    (data / os.fsdecode(b"caf\xe9.png")).write_bytes((data / "0.png").read_bytes())
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    for line in (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
