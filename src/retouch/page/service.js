@@ -18,18 +18,22 @@ if (fragment.has("token")) {
   history.replaceState(null, "", location.pathname);
 }
 
-/** Asks for the token until there is one; resolves when it was given. */
+let asking = null;
+
+/** Asks for the token; resolves when it was given. Calls that fail together ask once. */
 function askForToken() {
-  return new Promise((resolve) => {
+  asking ??= new Promise((resolve) => {
     const dialog = $("#token");
     $("#token-form").onsubmit = () => {
       sessionStorage.setItem(KEY, $("#token-text").value.trim());
       $("#token-text").value = "";
+      asking = null;
       resolve();
     };
     dialog.oncancel = (event) => event.preventDefault();
-    if (!dialog.open) dialog.showModal();
+    dialog.showModal();
   });
+  return asking;
 }
 
 async function call(path, options = {}) {
@@ -44,7 +48,8 @@ async function call(path, options = {}) {
       throw new ServiceError(text("unreachable"));
     }
     if (response.status === 401) {
-      await askForToken();
+      // Another call may have got a new token while this one was under way.
+      if (token === sessionStorage.getItem(KEY)) await askForToken();
       continue;
     }
     if (response.ok) return response;

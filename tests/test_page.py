@@ -1,0 +1,481 @@
+"""The page in a real Chromium: what a person does, and what comes of it.
+
+Needs Debian's package: ``apt-get install chromium``. Run as a program it makes the picture of the README:
+``python tests/test_page.py docs/pictures/page.png``.
+"""
+
+import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+sync_api = pytest.importorskip("playwright.sync_api")
+from serving import Slow, ready, serving  # noqa: E402
+
+from retouch.server.settings import Settings  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",  # CI is root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Any]:
+    with serving() as site:
+        ready(site)
+        yield site
+
+
+@contextmanager
+def page_at(browser: Any, url: str, *, expected: tuple[str, ...] = (), **options: Any) -> Iterator[Any]:
+    """A page that has loaded; in the end no script has failed and nothing was refused by its policy."""
+    context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True} | options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("dialog", lambda dialog: dialog.accept())  # leaving with unsaved work asks
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]", state="attached")
+    yield page
+    context.close()
+    assert [line for line in wrong if not any(word in line for word in expected)] == []
+
+
+@pytest.fixture
+def page(browser, site):
+    with page_at(browser, site.url) as page:
+        yield page
+
+
+def photo(width: int = 320, height: int = 240) -> Image.Image:
+    """Smooth, with some noise: no pixel outside the hole could be guessed."""
+    rng = np.random.default_rng(3)
+    ramp = np.linspace(0, 200, width)[None, :, None] + np.zeros((height, 1, 3))
+    return Image.fromarray((ramp + rng.integers(0, 50, ramp.shape)).astype(np.uint8))
+
+
+def encoded(picture: Image.Image, kind: str = "png", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def open_photo(page: Any, data: bytes, name: str = "photo.png", kind: str = "image/png") -> None:
+    page.set_input_files("#photo-file", {"name": name, "mimeType": kind, "buffer": data})
+    page.wait_for_selector("#canvas:visible")
+    page.wait_for_selector("#working", state="hidden")
+
+
+def drag(page: Any, *points: tuple[float, float]) -> None:
+    """Draws through points, given as parts of the stage's width and height."""
+    box = page.locator("#canvas").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+
+
+def downloaded(page: Any, *clicks: str) -> tuple[str, bytes]:
+    with page.expect_download() as download:
+        for click in clicks:
+            page.click(click)
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def mask_of(page: Any) -> np.ndarray:
+    name, data = downloaded(page, "#mask-button", "[data-mask=download]")
+    assert name.endswith("-mask.png")
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L")) >= 128
+
+
+def result_of(page: Any) -> tuple[str, np.ndarray]:
+    name, data = downloaded(page, "#download")
+    return name, np.asarray(Image.open(io.BytesIO(data)))
+
+
+def until(page: Any, script: str) -> None:
+    """Waits for something; Playwright's own way needs ``eval``, which the page's policy forbids."""
+    for _ in range(1000):
+        if page.evaluate(script):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"never came true: {script}")
+
+
+def fill(page: Any) -> None:
+    before = page.locator("#versions li").count()
+    page.click("#complete")
+    until(page, f"document.querySelectorAll('#versions li').length > {max(1, before)}")
+    page.wait_for_selector("#complete:enabled")
+
+
+def test_paint_fill_compare_undo_and_download(page):
+    """The ten seconds that the page is for."""
+    known = photo()
+    open_photo(page, encoded(known))
+    drag(page, (0.4, 0.45), (0.6, 0.5), (0.55, 0.6))
+    hole = mask_of(page)
+    assert 0.005 < hole.mean() < 0.3
+    fill(page)
+    assert "telea" in page.inner_text("#notice")
+    name, pixels = result_of(page)
+    assert name == "photo-completed.png"
+    assert np.array_equal(pixels[~hole], np.asarray(known)[~hole])
+    assert not np.array_equal(pixels[hole], np.asarray(known)[hole])
+    assert not mask_of(page).any()  # a fresh mask, to go on with
+
+    page.click("#compare")
+    divide = page.locator("#divide")
+    assert divide.is_visible() and divide.evaluate("e => e === document.activeElement")
+    box = page.locator("#stage").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    assert abs(int(divide.input_value()) - 250) < 20
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert divide.is_hidden()
+
+    page.keyboard.press("Control+z")  # the result
+    assert np.array_equal(mask_of(page), hole)
+    assert np.array_equal(result_of(page)[1], np.asarray(known))
+    page.keyboard.press("Control+z")  # the stroke
+    assert not mask_of(page).any()
+    page.keyboard.press("Control+Shift+z")
+    page.keyboard.press("Control+y")
+    assert np.array_equal(result_of(page)[1], pixels)
+
+
+def test_tools_draw_what_they_say(page):
+    open_photo(page, encoded(photo()))
+    page.keyboard.press("r")
+    drag(page, (0.45, 0.4), (0.6, 0.6))
+    rectangle = mask_of(page)
+    rows, columns = np.flatnonzero(rectangle.any(1)), np.flatnonzero(rectangle.any(0))
+    assert rectangle[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all() and rectangle.mean() < 0.2
+    page.keyboard.press("e")
+    drag(page, (0.4, 0.5), (0.65, 0.5))
+    erased = mask_of(page)
+    assert erased.sum() < rectangle.sum() and not (erased & ~rectangle).any()
+    page.keyboard.press("l")
+    drag(page, (0.35, 0.3), (0.45, 0.3), (0.4, 0.4), (0.36, 0.32))
+    assert mask_of(page).sum() > erased.sum()
+    before = mask_of(page)
+    page.keyboard.press("i")
+    assert (mask_of(page) ^ before).mean() > 0.98  # all but the soft pixels along edges
+    page.keyboard.press("i")
+    page.keyboard.press("Delete")
+    assert not mask_of(page).any()
+    for _ in range(6):
+        page.click("#undo")
+    assert page.is_disabled("#undo")
+
+
+def test_brush_size_zoom_and_pan(page):
+    open_photo(page, encoded(photo()))
+    size = lambda: float(page.input_value("#size"))  # noqa: E731
+    start = size()
+    page.keyboard.press("]")
+    assert size() > start
+    page.keyboard.press("[")
+    page.keyboard.press("[")
+    assert size() < start
+    zoom = lambda: page.inner_text("#zoom")  # noqa: E731
+    fitted = zoom()
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 500, box["y"] + 300)
+    page.mouse.wheel(0, -300)
+    assert zoom() != fitted
+    smaller = size()
+    page.keyboard.down("Alt")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Alt")
+    assert size() > smaller
+    page.focus("#canvas")
+    page.keyboard.down("Space")
+    drag(page, (0.5, 0.5), (0.6, 0.6))
+    page.keyboard.up("Space")
+    assert not mask_of(page).any()  # moved, not painted
+    page.keyboard.press("0")
+    assert zoom() == fitted
+
+
+def test_keyboard_alone_is_enough(page):
+    """A sample, a brush moved by arrow keys, Enter, download: nothing is clicked."""
+    page.focus("[data-sample=rocket]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#complete:enabled")
+    page.keyboard.press("Delete")
+    page.focus("#canvas")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("d")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("d")
+    assert mask_of(page).any()
+    page.focus("#canvas")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#versions li")
+    with page.expect_download() as download:
+        page.keyboard.press("Control+s")
+    assert download.value.suggested_filename == "rocket-completed.jpg"
+    unlabelled = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, canvas, dialog")]
+        .filter((e) => !e.closest("[hidden], .strip") && e.type !== "file")
+        .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.ariaLabelledByElements?.length))
+        .map((e) => e.outerHTML)"""
+    )
+    assert unlabelled == []
+
+
+def test_models_are_shown_with_their_quality_and_changed(page):
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    page.click("#choose-model")
+    cards = page.locator(".model-card")
+    assert cards.count() >= 6
+    assert "PSNR" in page.inner_text(".model-card:has([value=recurrent-scenes])")
+    page.check("[value=navier-stokes]")
+    page.keyboard.press("Escape")
+    assert page.inner_text("#model-name") == "navier-stokes"
+    fill(page)
+    assert "navier-stokes" in page.inner_text("#notice")
+    fill_again = mask_of(page)
+    assert not fill_again.any()
+    drag(page, (0.55, 0.5), (0.58, 0.5))  # go on with the result
+    fill(page)
+    assert page.locator("#versions li").count() == 3
+    page.click("#versions li:first-child button")
+    assert page.locator("#versions [aria-current=true]").inner_text() == "Original"
+    page.click("#undo")
+    assert page.locator("#versions [aria-current=true]").inner_text() == "Result 2"
+
+
+def test_variants_stand_side_by_side(browser):
+    class Several(Slow):
+        def variants(self, count: int) -> list["Grey"]:
+            return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
+
+    class Grey(Slow):
+        def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+            return np.full(image.shape, self.seconds, np.float32)
+
+    with serving(predictor=Several()) as site, page_at(browser, site.url) as page:
+        open_photo(page, encoded(photo()))
+        page.click("#options-button")
+        page.locator("#variants").fill("3")
+        page.select_option("#blend", "none")
+        page.keyboard.press("Escape")
+        drag(page, (0.45, 0.5), (0.55, 0.5))
+        hole = mask_of(page)
+        fill(page)
+        answers = page.locator("#answers button")
+        assert answers.count() == 3
+        answers.nth(2).click()
+        assert abs(result_of(page)[1][hole].mean() - 0.9 * 255) < 2
+        answers.nth(0).click()
+        assert abs(result_of(page)[1][hole].mean() - 0.1 * 255) < 2
+        drag(page, (0.3, 0.5), (0.35, 0.5))
+        assert page.is_hidden("#answers")
+        assert page.locator("#versions li").count() == 2
+
+
+def test_progress_and_cancel(browser):
+    slow = Slow(0.1)
+    with serving(predictor=slow) as site, page_at(browser, site.url) as page:
+        open_photo(page, encoded(photo(600, 200)))
+        drag(page, (0.1, 0.5), (0.9, 0.5))
+        hole = mask_of(page)
+        page.focus("#canvas")
+        page.keyboard.press("Enter")
+        until(page, "/: [1-9]/.test(document.querySelector('#working-text').textContent)")
+        assert page.is_disabled("#complete") and page.is_disabled("#open")
+        page.click("#cancel")
+        page.wait_for_selector("#notice:visible")
+        assert "Cancelled" in page.inner_text("#notice")
+        calls = slow.calls
+        page.wait_for_timeout(400)
+        assert slow.calls <= calls + 1  # the connection's end reached the work
+        assert np.array_equal(mask_of(page), hole)
+        assert page.locator("#versions li").count() < 2
+
+
+def test_bad_files_are_said_where_they_came_from(browser, site):
+    with page_at(browser, site.url, expected=("415", "422")) as page:
+        page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"junk"})
+        page.wait_for_selector("#welcome-error:not(:empty)")
+        assert "PNG, JPEG" in page.inner_text("#welcome-error")
+        open_photo(page, encoded(photo()))
+        mask = {"name": "m.png", "mimeType": "image/png", "buffer": encoded(photo(10, 10))}
+        page.set_input_files("#mask-file", mask)
+        page.wait_for_selector("#notice.wrong:visible")
+        assert "10 × 10" in page.inner_text("#notice") and "320 × 240" in page.inner_text("#notice")
+        page.click("#notice button")
+        page.click("#complete")
+        assert "paint" in page.inner_text("#notice").lower()
+        page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"junk"})
+        page.wait_for_selector("#notice.wrong:visible")
+        assert page.is_visible("#canvas")  # the photo that was open is still there
+        page.reload()
+        page.wait_for_selector("#welcome:visible")
+
+
+def test_tiff_paste_and_masks_from_files(page):
+    """Files that the browser cannot show, the clipboard, and masks made elsewhere."""
+    tiff = encoded(photo(), "tiff", dpi=(300, 300))
+    open_photo(page, tiff, "scan.tif", "image/tiff")
+    hole = np.zeros((240, 320), np.uint8)
+    hole[60:90, 40:200] = 255
+    buffer = encoded(Image.fromarray(hole))
+    page.set_input_files("#mask-file", {"name": "m.png", "mimeType": "image/png", "buffer": buffer})
+    page.wait_for_selector("#undo:enabled")
+    assert np.array_equal(mask_of(page), hole > 0)
+    page.click("#mask-button")
+    page.click("[data-mask=grow]")
+    page.wait_for_selector("#working", state="hidden")
+    assert mask_of(page).sum() > (hole > 0).sum()
+    page.click("#undo")
+    fill(page)
+    name, data = downloaded(page, "#download")
+    got = Image.open(io.BytesIO(data))
+    assert (name, got.format, got.info["dpi"]) == ("scan-completed.tif", "TIFF", (300, 300))
+    outside = hole == 0
+    assert np.array_equal(np.asarray(got)[outside], np.asarray(photo())[outside])
+    page.evaluate(
+        """(bytes) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+        dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+    }""",
+        list(encoded(photo(64, 48))),
+    )
+    until(page, "document.querySelectorAll('#versions li').length === 1")
+    page.wait_for_selector("#working", state="hidden")
+    assert downloaded(page, "#download")[0] == "pasted-completed.png"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone(browser, site, tmp_path, scheme):
+    options = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
+    with page_at(browser, site.url, **options) as page:
+        page.tap("[data-sample=astronaut]")
+        page.wait_for_selector("#complete:enabled")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        for box in page.locator("button:visible").evaluate_all(
+            "all => all.map((e) => e.getBoundingClientRect()).map((b) => [b.left, b.right, b.height])"
+        ):
+            assert box[0] >= 0 and box[1] <= PHONE["width"] and box[2] >= 36
+        stage = page.locator("#stage").bounding_box()
+        page.tap("#mask-button")
+        page.tap("[data-mask=clear]")
+        box = page.locator("#canvas").bounding_box()
+        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        fill(page)
+        assert page.locator("#stage").bounding_box() == stage  # nothing jumped
+        page.screenshot(path=tmp_path / "phone.png")
+        corner = Image.open(tmp_path / "phone.png").convert("L").getpixel((2, 2))
+        assert (corner < 80) == (scheme == "dark")
+
+
+def test_text_at_twice_its_size(browser, site):
+    """200 %: as a window of half the size; all buttons can still be reached."""
+    with page_at(browser, site.url, viewport={"width": 640, "height": 400}, device_scale_factor=2) as page:
+        page.click("[data-sample=rocket]")
+        page.wait_for_selector("#complete:enabled")
+        for button in page.locator("button:visible").all():
+            box = button.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 640 and box["y"] + box["height"] <= 400
+
+
+def test_a_token_is_asked_for_or_taken_from_the_address(browser):
+    with serving(token="a-long-secret") as site:
+        with page_at(browser, f"{site.url}/#token=a-long-secret") as page:
+            assert page.inner_text("#model-name") == "telea"
+            assert "secret" not in page.url
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(site.url)
+        page.fill("#token-text", "wrong-secret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token[open]")
+        page.fill("#token-text", "a-long-secret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-ready]", state="attached")
+        assert page.inner_text("#model-name") == "telea"
+        context.close()
+
+
+def test_folders(browser, tmp_path):
+    (tmp_path / "shots").mkdir()
+    (tmp_path / "done").mkdir()
+    (tmp_path / "shots" / "one.png").write_bytes(encoded(photo()))
+    settings = Settings(model="telea", input=tmp_path / "shots", output=tmp_path / "done")
+    with serving(settings) as site, page_at(browser, site.url, expected=("409",)) as page:
+        page.click("#folder")
+        page.click("#photo-list button")
+        page.wait_for_selector("#complete:enabled")
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        fill(page)
+        page.click("#store")
+        until(page, "document.querySelector('#notice').textContent.includes('one-completed.png')")
+        assert (tmp_path / "done" / "one-completed.png").read_bytes() == downloaded(page, "#download")[1]
+        page.click("#store")
+        page.wait_for_selector("#notice.wrong:visible")
+        assert "already" in page.inner_text("#notice")
+
+
+def picture(path: str) -> None:
+    """The picture of the README: the portrait, completed, under the slider of before and after."""
+    with serving(Settings()) as site, chromium() as browser:
+        ready(site)
+        with page_at(browser, site.url, viewport={"width": 1120, "height": 720}) as page:
+            page.set_default_timeout(120_000)
+            page.click("[data-sample=astronaut]")
+            page.wait_for_selector("#complete:enabled")
+            fill(page)
+            page.wait_for_timeout(7000)  # the notice goes
+            page.click("[data-tool=brush]")
+            box = page.locator("#canvas").bounding_box()
+            page.mouse.move(box["x"] + 100, box["y"] + 100)
+            page.click("#undo")
+            page.mouse.move(box["x"] + 430, box["y"] + 330)
+            page.wait_for_timeout(300)
+            page.screenshot(path=path)
+
+
+if __name__ == "__main__":
+    picture(sys.argv[1])
