@@ -53,6 +53,20 @@ SMALL: dict[str, Small] = {
         steps=45,
         error=0.1,
     ),
+    "dcgan_search": Small(
+        config={
+            "latent": 8, "width": 4, "discriminator_width": 4, "inverter_width": 4, "generator_steps": 2,
+            "inverter_steps": 2, "refine_steps": 5, "search_steps": 10, "restarts": 2,
+        },
+        size=64,
+        stages={0: ("generator", "discriminator"), 2: ("inverter",)},
+        learns={
+            "latent": 16, "width": 8, "discriminator_width": 8, "inverter_width": 8, "generator_steps": 60,
+            "reconstruction": 300.0, "learning_rate": 4e-3, "refine_steps": 20, "restarts": 1,
+        },
+        steps=60,
+        error=0.08,
+    ),
     "glcic": Small(
         config={
             "size": 32, "width": 8, "discriminator_width": 4, "vector": 16, "residual": True, "psnr": 0.1,
@@ -76,6 +90,21 @@ SMALL: dict[str, Small] = {
         },
         steps=55,
         error=0.095,
+    ),
+    "wgan": Small(
+        config={
+            "latent": 8, "width": 4, "critic_steps": 1, "reconstruction": 10.0, "generator_steps": 2,
+            "inverter_steps": 2, "enhancement_depth": 3, "enhancement_width": 4, "pair_steps": 2,
+            "refine_steps": 5, "search_steps": 10, "restarts": 2,
+        },
+        size=64,
+        stages={0: ("generator", "critic", "inverter"), 2: ("inverter",), 4: ("enhancement",)},
+        learns={
+            "latent": 16, "width": 8, "beta1": 0.5, "learning_rate": 4e-3, "reconstruction": 3000.0,
+            "generator_steps": 60, "refine_steps": 20, "restarts": 1,
+        },
+        steps=60,
+        error=0.14,
     ),
 }  # fmt: skip
 

@@ -16,13 +16,13 @@ Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learni
 
 Deviations
     - The summaries print shapes alone: transposed 5 x 5 convolutions, batch norm but in the discriminator's first
-      layer, ReLU and LeakyReLU, tanh out (Radford et al. 2016, whose names the paper uses).
+      layer, ReLU and LeakyReLU, tanh out, weights from N(0, 0.02²): Radford et al. 2016, whose name it uses.
     - The losses have the names of TensorFlow's functions. Softmax cross-entropy needs two logits, real and
       generated. Mean squared error compares the discriminator's probability (a sigmoid) with 1 and 0, so that
       log(1 - D(G(z))) of the search is defined for all three.
-    - "Adam optimizer with standard parameters" diverges for a DCGAN: 2e-4 and beta 0.5 (Radford et al. 2016).
-    - The perceptual loss's weight is not printed: 0.1, that of Amos 2016, whose text and formulas the paper follows.
-      Neither are the search's steps and rate: those of `wgan`.
+    - "Adam optimizer with standard parameters" are taken as those of a DCGAN, 2e-4 and 0.5 (Radford et al. 2016).
+    - The perceptual loss's weight is not printed: 0.1, that of Amos 2016, whose formulas the paper has. Neither are
+      the search's steps and rate: those of `wgan`.
     - The learning rates fall to zero along a line until generator and discriminator are frozen, so that the
       average of the weights, which is exported, and the weights are the same then.
     - Ours: the inverter, trained afterwards; ``reconstruction``, off by default: the generator also has to give
@@ -136,6 +136,8 @@ class DCGANSearch:
         self.optimizers: dict[str, Optimizer] = {}
         if not training:
             return
+        for network in self.networks.values():
+            search.start_small(network)
         betas = (config.beta1, config.beta2)
         for name, rate, moments in (
             ("generator", config.learning_rate, betas),

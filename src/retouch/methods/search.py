@@ -49,7 +49,6 @@ class Generator(nn.Module):
         for inputs, outputs in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
             blocks += [_up(inputs, outputs, kernel), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.blocks = nn.Sequential(*blocks, _up(width, 3, kernel), nn.Tanh())
-        _normal(self)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, 3, 64, 64) in [-1, 1]."""
@@ -80,8 +79,6 @@ class Encoder(nn.Module):
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers)
         self.dense = nn.Linear(16 * 8 * width, outputs)
-        if norm:  # without, such small weights would leave next to nothing after four layers
-            _normal(self)
 
     def forward(self, picture: Tensor) -> Tensor:
         """(B, channels, 64, 64) -> (B, outputs)."""
@@ -111,8 +108,8 @@ def _up(inputs: int, outputs: int, kernel: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, kernel % 2)
 
 
-def _normal(network: nn.Module) -> None:
-    """Weights from N(0, 0.02²), biases 0: Radford et al. 2016."""
+def start_small(network: nn.Module) -> None:
+    """Weights from N(0, 0.02²), biases 0: Radford et al. 2016, for 5 x 5 kernels."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, std=0.02)
