@@ -223,7 +223,7 @@ def markdown(table: Table) -> str:
     """The table in Markdown, without its title; notes as a list below."""
     labels = [all(row[i].label for row in table.rows) for i in range(len(table.heads))]
     lines = [
-        "| " + " | ".join(table.heads) + " |",
+        "| " + " | ".join(head.replace("|", "\\|") for head in table.heads) + " |",
         "|" + "|".join("---" if text else "--:" for text in labels) + "|",
     ]
     for row in table.rows:

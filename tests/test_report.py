@@ -1,0 +1,408 @@
+"""Reports: figures by hand, intervals, comparisons on shared photos, both forms, curves, cards."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import tiny_card
+from PIL import Image
+
+from retouch import cases, plots, report, results, summary, tables
+from retouch.cards import parse_card
+from retouch.cli import main
+from retouch.errors import DataError, ModelError
+from retouch.metrics import METRICS
+from retouch.protocols import PROTOCOLS
+from retouch.results import Results, Row
+
+ABOUT: Row = {
+    "format": 1, "retouch": "0", "data": ["sets/<b>val.tar"], "photos_there": 9, "fingerprint": "f", "size": None,
+    "seed": 0, "protocol": None, "lpips": None, "features": None,
+}  # fmt: skip
+
+
+def row(photo: int, model: str, psnr: float, masks: str = "strokes 0.1-0.2", **more: Any) -> Row:
+    mse = 255**2 * 10 ** (-psnr / 10)
+    figures = {"psnr": psnr, "psnr_hole": psnr - 8, "ssim": psnr / 50, "ssim_hole": psnr / 60, "mse": mse}
+    known: Row = {
+        "photo": photo,
+        "name": f"{photo}.png",
+        "masks": masks,
+        "model": model,
+        "height": 8,
+        "width": 8,
+    }
+    return known | {"hole": 0.1 + photo / 100, "seconds": 0.5} | figures | more
+
+
+def write(folder: Path, rows: list[Row], **about: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = [ABOUT | about, *rows]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "results.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """Six photos, two kinds of holes, two models: the first is 1 dB better, give or take."""
+    rng = np.random.default_rng(0)
+    found = []
+    for masks in ("strokes 0.1-0.2", "center"):
+        for photo in range(6):
+            base = 24 + 2 * rng.normal()
+            found.append(row(photo, "ours", base + 1 + 0.1 * rng.normal(), masks))
+            found.append(row(photo, "telea", base, masks))
+    return found
+
+
+# ---- figures ----------------------------------------------------------------------------------------------
+
+
+def test_means_and_pooled_figures_by_hand() -> None:
+    (group,) = summary.groups([row(0, "a", 20.0), row(1, "a", 30.0)])
+    assert group.estimates["a"]["psnr"].mean == 25
+    pooled = 10 * np.log10(2 / (10**-2 + 10**-3))
+    assert group.estimates["a"]["psnr_pooled"].mean == pytest.approx(pooled)
+    assert group.seconds == {"a": 0.5}
+
+
+def test_intervals_hold_what_they_say() -> None:
+    """Of 200 samples of 30, about 95 % have the true mean in their interval; each is as wide as theory says."""
+    rng = np.random.default_rng(1)
+    found = summary.estimates(rng.normal(5, 2, (30, 200)))
+    held = np.mean([e.low <= 5 <= e.high for e in found])
+    assert 0.88 <= held <= 0.98
+    width = np.mean([e.high - e.low for e in found])
+    assert width == pytest.approx(2 * 1.96 * 2 / np.sqrt(30), rel=0.08)
+
+
+def test_intervals_are_the_same_each_time_and_leave_out_what_is_not_there() -> None:
+    values = np.array([[1.0, np.nan, 3.0], [2.0, np.nan, np.nan], [3.0, np.nan, 5.0], [6.0, np.nan, 7.0]])
+    first, second, third = summary.estimates(values)
+    assert summary.estimates(values)[0] == first
+    assert (first.mean, third.mean) == (3, 5) and 1 <= first.low < 3 < first.high <= 6
+    assert np.isnan([second.mean, second.low, second.high]).all()
+    assert 3 <= third.low <= 5 <= third.high <= 7
+
+
+def test_paired_differences_see_what_means_do_not(rows: list[Row]) -> None:
+    group = next(g for g in summary.groups(rows) if g.masks == "center")
+    ours, telea = (group.estimates[model]["psnr"] for model in ("ours", "telea"))
+    assert ours.low < telea.high  # each alone: nothing shown
+    (found,) = summary.differences(group, "ours", ["psnr"])
+    assert found.verdict == "better" and 0.8 < found.estimate.low < found.estimate.high < 1.2
+    (back,) = summary.differences(group, "telea", ["psnr"])
+    assert back.verdict == "worse" and back.estimate.mean == pytest.approx(-found.estimate.mean)
+    (lower,) = summary.differences(group, "ours", ["mse"])
+    assert lower.estimate.mean < 0 and lower.verdict == "better"
+
+
+def test_equal_models_are_told_to_be_equal() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 40))
+    rows = [row(p, m, 25 + noise[i, p]) for i, m in enumerate("ab") for p in range(40)]
+    (found,) = summary.differences(summary.groups(rows)[0], "a", ["psnr"])
+    assert found.verdict == "no difference shown" and found.estimate.low < 0 < found.estimate.high
+
+
+def test_models_are_compared_on_photos_that_all_measured() -> None:
+    rows = [row(p, m, 20.0 + p) for m in ("a", "b") for p in range(100) if (m, p) != ("b", 99)]
+    rows += [row(p, "slow", 30.0 + p) for p in range(10, 20)]
+    large, small = summary.groups(rows)
+    assert (large.models, len(large.photos)) == (("a", "b"), 99)  # one failure costs one photo, not a table
+    assert (small.models, small.photos) == (("a", "b", "slow"), tuple(range(10, 20)))
+    assert small.estimates["slow"]["psnr"].mean - small.estimates["a"]["psnr"].mean == pytest.approx(10)
+
+
+def test_features_become_distances_of_sets() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for photo in range(summary.LEAST):
+        real = rng.normal(size=6)
+        for model, noise in (("original", 0.0), ("near", 0.1), ("far", 1.0)):
+            text = base64.b64encode((real + noise).astype(np.float16).tobytes()).decode()
+            rows.append(row(photo, model, 25.0, "" if model == "original" else "center", features=text))
+    assert cases.features(rows[0]).shape == (6,)
+    (group,) = summary.groups(rows)
+    assert group.models == ("far", "near")
+    frechet = {model: of["frechet"].mean for model, of in group.estimates.items()}
+    assert frechet["near"] == pytest.approx(6 * 0.01, rel=0.05) and frechet["far"] == pytest.approx(
+        6, rel=0.05
+    )
+    assert group.estimates["near"]["kernel"].mean < group.estimates["far"]["kernel"].mean
+    few = [r for r in rows if r["photo"] < 10]
+    assert "frechet" not in summary.groups(few)[0].estimates["near"]
+
+
+def test_models_are_ranked_on_shared_photos() -> None:
+    rows = [row(0, "a", 30.0), row(1, "a", 20.0), row(1, "b", 25.0)]
+    assert summary.ranked(rows) == ["b", "a"]
+    assert summary.ranked(rows, "mse") == ["b", "a"]
+    assert summary.ranked([]) == []
+
+
+# ---- tables -----------------------------------------------------------------------------------------------
+
+
+def test_the_best_is_bold_and_ties_are_both(rows: list[Row]) -> None:
+    tied = [row(0, "a", 25.001), row(0, "b", 25.0), row(0, "c", 24.0)]
+    table = tables.quality(summary.groups(tied)[0], ["psnr", "mse"])
+    assert [[cell.best for cell in line[1:]] for line in table.rows] == [
+        [True, True, False], [True, True, False], [False, False, False],
+    ]  # fmt: skip
+    assert table.heads[1].startswith("PSNR") and "↑" in table.heads[1] and "↓" in table.heads[2]
+    alone = tables.quality(summary.groups(tied[:1])[0], ["psnr"])
+    assert not alone.rows[0][1].best
+
+
+def test_markdown_is_a_table_that_stays_one() -> None:
+    table = tables.Table(
+        "t", ("a|b", "x"), ((tables.label("m|n"), tables.Cell("1", "0 to 2", True)),), ("why",)
+    )
+    assert tables.markdown(table).splitlines() == [
+        "| a\\|b | x |", "|---|--:|", "| m\\|n | **1** (0 to 2) |", "", "- why",
+    ]  # fmt: skip
+
+
+def protocol_rows(name: str) -> list[Row]:
+    fixed = PROTOCOLS[name]
+    figures = {metric: 1.5 for metric in fixed.metrics}
+    return [
+        row(photo, model, 25.0, cases.masks_name(spec)) | figures
+        for spec in fixed.masks for photo in range(3) for model in ("ours", "telea")
+    ]  # fmt: skip
+
+
+def words(table: tables.Table) -> list[list[str]]:
+    return [[cell.text for cell in line] for line in table.rows]
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_every_paper_has_its_table(name: str) -> None:
+    table = tables.as_printed(PROTOCOLS[name], summary.groups(protocol_rows(name)))
+    assert len(table.rows) and all(len(line) == len(table.heads) for line in table.rows)
+    assert len(table.notes) > len(PROTOCOLS[name].differences) > 0
+    shown = {text for line in words(table) for text in line}
+    for printed in PROTOCOLS[name].printed:
+        assert {f"{value:g}" for value in printed.figures.values()} <= shown
+    assert not tables.as_printed(PROTOCOLS[name], []).notes[0].startswith("Ours: 0")
+
+
+def test_the_papers_layouts() -> None:
+    wgan = tables.as_printed(PROTOCOLS["wgan"], summary.groups(protocol_rows("wgan")))
+    assert wgan.heads[2:5] == tuple(
+        f"{who}, printed (Tables 1, 2)" for who in ("CE [12]", "PI [1]", "this work")
+    )
+    assert wgan.heads[5:] == ("ours", "telea")
+    assert words(wgan)[0][2:5] == ["22.85", "21.45", "23.41"] and words(wgan)[1][4] == "0.9074"
+    search = tables.as_printed(PROTOCOLS["dcgan_search"], summary.groups(protocol_rows("dcgan_search")))
+    assert words(search)[2][2:] == ["105.76", "0.87"]
+    recurrent = tables.as_printed(PROTOCOLS["recurrent"], summary.groups(protocol_rows("recurrent")))
+    assert len(recurrent.rows) == 5 * 3
+    by_bin = [line for line in words(recurrent) if line[0].startswith("PSNR")]
+    assert [line[3] for line in by_bin] == ["29.92", "29.152", "26.012"]
+
+
+# ---- pages ------------------------------------------------------------------------------------------------
+
+
+VOID = ("meta", "img", "br")  # elements without an end
+
+
+class Addresses(HTMLParser):
+    """All that a page refers to, and whether its elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [str(value) for key, value in attrs if key in ("src", "href", "xlink:href")]
+        assert tag not in ("script", "link", "iframe")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def page_of(folder: Path) -> tuple[str, Addresses]:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    parser = Addresses()
+    parser.feed(text)
+    assert parser.open == []
+    return text, parser
+
+
+def keep_pictures(folder: Path, rows: list[Row]) -> None:
+    for one in rows:
+        place = folder / "pictures" / f"{one['photo']:06d}" / "m"
+        place.mkdir(parents=True, exist_ok=True)
+        one["picture"] = f"pictures/{one['photo']:06d}/m/{one['model']}-completed.png"
+        for path in (place.parent / "original.png", place / "damaged.png", folder / one["picture"]):
+            Image.new("RGB", (40, 30), (one["photo"] * 20, 90, 120)).save(path)
+
+
+def test_a_page_from_the_results_alone(tmp_path: Path, rows: list[Row]) -> None:
+    failure = {"photo": 7, "name": "<i>.png", "masks": "center", "model": "ours", "error": "expected <this>"}
+    folder = write(tmp_path / "out", [*rows, failure])
+    report.report(folder)
+    text, parser = page_of(folder)
+    assert not re.search(r"<script|@import|url\((?!#)", text)
+    assert all(address.startswith("#") for address in parser.found)
+    assert "&lt;b&gt;val.tar" in text and "expected &lt;this&gt;" in text
+    assert "These photographs show that it is better" in text
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "expected <this>" in markdown
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    report.report(folder / "results.jsonl")
+    assert {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    } == first  # the same results, the same page
+
+
+def test_pictures_are_in_the_page_and_lead_to_their_files(tmp_path: Path, rows: list[Row]) -> None:
+    (tmp_path / "out").mkdir()
+    keep_pictures(tmp_path / "out", rows)
+    folder = write(tmp_path / "out", rows)
+    report.report(folder)
+    text, parser = page_of(folder)
+    assert text.count("data:image/webp;base64,") == 2 * 5 * 4  # kinds of holes, photos, pictures
+    links = [address for address in parser.found if address.startswith("pictures/")]
+    assert links and all((folder / link).is_file() for link in links)
+    best = max((r for r in rows if r["model"] == "ours" and r["masks"] == "center"), key=lambda r: r["psnr"])
+    assert f"best: {best['name']}" in text and "worst: " in text and "median: " in text
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "pictures/gone.png"])
+def test_pictures_elsewhere_are_left_out(tmp_path: Path, path: str) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
+    folder = write(tmp_path / "out", [row(0, "a", 25.0, picture=path)])
+    report.report(folder)
+    assert "data:image" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kept", [[], [0], [0, 1]])
+def test_few_rows_still_make_a_page(tmp_path: Path, kept: list[int]) -> None:
+    folder = write(tmp_path / "out", [row(p, "a", 25.0) for p in kept])
+    report.report(folder)
+    page_of(folder)
+
+
+def test_failures_alone_make_a_page(tmp_path: Path) -> None:
+    rows = [{"photo": 0, "name": "a", "masks": "m", "model": "x", "error": "no"} for _ in range(30)]
+    folder = write(tmp_path / "out", rows)
+    report.report(folder)
+    assert "30 cases could not be measured" in page_of(folder)[0]
+
+
+def test_a_protocols_page_says_whose_figures_are_whose(tmp_path: Path) -> None:
+    folder = write(tmp_path / "out", protocol_rows("wgan"), protocol="wgan", size=64)
+    report.report(folder)
+    text, _ = page_of(folder)
+    assert "23.41" in text and "not the paper&#39;s draw from CelebA-HQ" in text
+    assert "Chandak" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_no_results_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "expected the results of retouch evaluate" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no such file"):
+        results.read(tmp_path / "none.jsonl")
+
+
+# ---- cards ------------------------------------------------------------------------------------------------
+
+
+def test_a_card_takes_the_rows_and_keeps_others(
+    tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, card = write(tmp_path / "out", rows), tmp_path / "ours.json"
+    card.write_text(tiny_card(b"", "ours").to_json(), encoding="utf-8")
+    for _ in range(2):  # the second time in place of the first
+        assert main(["report", str(folder), "--card", str(card), "--name", "photos"]) == 0
+    assert "4 rows of quality written" in capsys.readouterr().out
+    quality = parse_card(card.read_bytes(), "card").quality
+    assert [one["data"] for one in quality] == ["set"] * 2 + ["photos"] * 4
+    mean = np.mean([r["psnr"] for r in rows if r["model"] == "ours" and r["masks"] == "center"])
+    (ours,) = (q for q in quality if (q["data"], q["masks"], q["model"]) == ("photos", "center", "ours"))
+    assert ours["psnr"] == pytest.approx(mean, abs=1e-4) and ours["photos"] == 6
+    written = tables.markdown(tables.of_card(parse_card(card.read_bytes(), "card")))
+    assert f"**{mean:.2f}**" in written and "| 6 of photos | center | **ours** |" in written
+    with pytest.raises(ModelError):
+        report.into_card(folder, folder / "results.jsonl", None)
+
+
+def test_smaller_comparisons_are_named_in_the_card() -> None:
+    rows = [row(p, "a", 20.0) for p in range(30)] + [row(p, "slow", 20.0) for p in range(3)]
+    found = tables.card_rows(summary.groups(rows), "set")
+    assert [(r["data"], r["model"], r["photos"]) for r in found] == [
+        ("set", "a", 30), ("set, 3 of them", "a", 3), ("set, 3 of them", "slow", 3),
+    ]  # fmt: skip
+    assert set(found[0]) == {"data", "masks", "model", "photos", "psnr", "ssim"}
+
+
+# ---- curves -----------------------------------------------------------------------------------------------
+
+
+def test_curves_of_whatever_was_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        {"step": s, "images": 4 * s, "seconds": s / 2, "images_per_second": 2.0, "critic": -s / 10, "odd name": 1e4 / s}
+        | ({"late": 0.5} if s > 50 else {})
+        for s in range(1, 120)
+    ]  # fmt: skip
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1')
+    assert main(["curves", str(run)]) == 0
+    assert main(["curves", str(run), "--output", str(tmp_path / "mine.png")]) == 0
+    assert main(["curves", str(run), "--output", str(tmp_path / "mine.png")]) == 2
+    assert "119 lines" in capsys.readouterr().out
+    assert (run / "curves.png").read_bytes() == (tmp_path / "mine.png").read_bytes()
+    figure = plots.curves(plots.read_stats(run), "run")
+    assert [axis.get_title() for axis in figure.axes] == ["critic", "odd name", "late"]
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log", "linear"]
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [line["critic"] for line in lines])
+    folder = write(tmp_path / "out", [row(0, "a", 25.0)])
+    report.report(folder, [run])
+    assert "odd name" in page_of(folder)[0]
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "no json\n", '{"step": 1}\n', '{"loss": 1.0}\n', '{"step": "x"}\n']
+)
+def test_runs_without_curves_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "stats.jsonl").write_text(text)
+    assert main(["curves", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "expected" in said
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_values_that_are_not_finite_do_not_stop_a_curve() -> None:
+    rows = [{"step": float(s), "loss": float("nan") if s == 3 else 1.0 / s} for s in range(1, 9)]
+    assert plots.png(plots.curves(rows, "run")).startswith(b"\x89PNG")
+
+
+def test_all_metrics_have_words() -> None:
+    for name in [
+        *summary.ALL,
+        *(f"{n}{e}" for n in METRICS if METRICS[n].regional for e in ("_hole", "_band")),
+    ]:
+        assert tables.head(name)[-1] in "↑↓"
+    assert tables.head("psnr_hole").replace("\N{NO-BREAK SPACE}", " ") == "PSNR in the hole, dB ↑"
+    assert tables.head("ms_ssim").startswith("MS-SSIM")
+    assert isinstance(Results({}).rows, list)
