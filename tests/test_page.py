@@ -1,7 +1,7 @@
 """The page in a real Chromium: what a person does, and what comes of it.
 
 Needs Debian's package: ``apt-get install chromium``. Run as a program it makes the picture of the README:
-``python tests/test_page.py docs/pictures/page.png``.
+``python tests/test_page.py docs/pictures/page.jpg``.
 """
 
 import io
@@ -460,21 +460,18 @@ def test_folders(browser, tmp_path):
 
 def picture(path: str) -> None:
     """The picture of the README: the portrait, completed, under the slider of before and after."""
-    with serving(Settings()) as site, chromium() as browser:
+    with serving(Settings(seconds=600)) as site, chromium() as browser:
         ready(site)
         with page_at(browser, site.url, viewport={"width": 1120, "height": 720}) as page:
-            page.set_default_timeout(120_000)
             page.click("[data-sample=astronaut]")
             page.wait_for_selector("#complete:enabled")
-            fill(page)
+            page.click("#complete")
+            page.wait_for_selector("#versions li", timeout=120_000)
             page.wait_for_timeout(7000)  # the notice goes
-            page.click("[data-tool=brush]")
-            box = page.locator("#canvas").bounding_box()
-            page.mouse.move(box["x"] + 100, box["y"] + 100)
-            page.click("#undo")
-            page.mouse.move(box["x"] + 430, box["y"] + 330)
+            page.click("#compare")
+            page.focus("#download")
             page.wait_for_timeout(300)
-            page.screenshot(path=path)
+            page.screenshot(path=path, quality=88)
 
 
 if __name__ == "__main__":

@@ -77,19 +77,29 @@ function show(version) {
   refresh();
 }
 
-async function sample(key) {
+/** Opens an example with its mask; where that shows damage, the photo gets it first. */
+async function sample(key, damaged) {
   try {
-    const [photo, holes] = await Promise.all(
+    let [photo, holes] = await Promise.all(
       [`examples/${key}.jpg`, `examples/${key}-mask.png`].map(async (path) => (await fetch(path)).blob()),
     );
-    await open(photo, `${key}.jpg`, holes);
+    if (damaged) {
+      const [clean, white] = await Promise.all([createImageBitmap(photo), createImageBitmap(holes)]);
+      const canvas = new OffscreenCanvas(clean.width, clean.height);
+      const pen = canvas.getContext("2d");
+      pen.drawImage(clean, 0, 0);
+      pen.globalCompositeOperation = "lighten";
+      pen.drawImage(white, 0, 0);
+      photo = await canvas.convertToBlob({ type: "image/png" });
+    }
+    await open(photo, key, holes);
   } catch {
     $("#welcome-error").textContent = text("unreachable");
   }
 }
 
 for (const button of document.querySelectorAll("[data-sample]")) {
-  button.onclick = () => sample(button.dataset.sample);
+  button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
 }
 
 const choosePhoto = () => $("#photo-file").click();
