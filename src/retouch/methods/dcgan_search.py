@@ -15,18 +15,18 @@ Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learni
     (ours)                          search.Inverter, search.inverter_step
 
 Deviations
-    - The summaries print shapes alone: transposed 5 x 5 convolutions, batch norm but in the discriminator's first
-      layer, ReLU and LeakyReLU, tanh out, weights from N(0, 0.02²): Radford et al. 2016, whose name it uses.
+    - The summaries print shapes alone: transposed 5 x 5 convolutions, batch norm but in the discriminator's
+      first layer, ReLU and LeakyReLU, tanh out, weights from N(0, 0.02²): Radford et al. 2016.
     - The losses have the names of TensorFlow's functions. Softmax cross-entropy needs two logits, real and
       generated. Mean squared error compares the discriminator's probability (a sigmoid) with 1 and 0, so that
       log(1 - D(G(z))) of the search is defined for all three.
-    - "Adam optimizer with standard parameters" are taken as those of a DCGAN, 2e-4 and 0.5 (Radford et al. 2016).
-    - The perceptual loss's weight is not printed: 0.1, that of Amos 2016, whose formulas the paper has. Neither are
-      the search's steps and rate: those of `wgan`.
+    - "Adam optimizer with standard parameters": those of a DCGAN, 2e-4 and 0.5 (Radford et al. 2016).
+    - The perceptual loss's weight is not printed: 0.1, that of Amos 2016, whose formulas the paper has. Neither
+      are the search's steps and rate: those of `wgan`.
     - The learning rates fall to zero along a line until generator and discriminator are frozen, so that the
       average of the weights, which is exported, and the weights are the same then.
-    - Ours: the inverter, trained afterwards; ``reconstruction``, off by default: the generator also has to give
-      back the training photos from the inverter's z.
+    - Ours: the inverter, trained afterwards; ``reconstruction``, off by default: the generator also has to
+      give back the training photos from the inverter's z.
 """
 
 from collections.abc import Callable
@@ -187,7 +187,7 @@ class DCGANSearch:
     def generator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
-        """The generator makes the discriminator say "real"; with ``reconstruction`` it gives back the photos too."""
+        """The generator makes the discriminator say "real"; with ``reconstruction`` it gives back photos too."""
         config, rebuild = self.config, self.config.reconstruction > 0
         search.only(self.networks, ("generator", "inverter") if rebuild else ("generator",))
         self.networks["discriminator"].train()  # its batch norm as in its own step

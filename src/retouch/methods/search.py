@@ -1,11 +1,11 @@
 """Completion by search over the latent z: what `wgan` and `dcgan_search` share unchanged.
 
-A generator G is trained on whole pictures. A photo is completed by the z whose G(z) agrees with its known pixels
-and looks real; only the hole is taken from it. Raymond A. Yeh et al., "Semantic Image Inpainting with Perceptual
-and Contextual Losses", 2016, from where both papers have it. Pictures are in [-1, 1] here.
+A generator G is trained on whole pictures. A photo is completed by the z whose G(z) agrees with its known
+pixels and looks real; only the hole is taken from it. Raymond A. Yeh et al., "Semantic Image Inpainting with
+Perceptual and Contextual Losses", 2016, from where both papers have it. Pictures are in [-1, 1] here.
 
-Ours, beyond the papers: all restarts and all photos of a batch are searched at once; photos whose loss no longer
-falls leave; an *inverter* network gives the z to start from, so that a tenth of the steps will do.
+Ours, beyond the papers: all restarts and all photos of a batch are searched at once; photos whose loss no
+longer falls leave; an *inverter* network gives the z to start from, so that a tenth of the steps will do.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,7 +120,7 @@ def start_small(network: nn.Module) -> None:
 
 
 def contextual_loss(generated: Tensor, picture: Tensor, hole: Tensor) -> Tensor:
-    """‖M ⊙ G(z) - M ⊙ y‖₁ of each picture: (B, 3, H, W) twice, (B, 1, H, W) with 1 = missing -> (B,)."""
+    """‖M ⊙ G(z) - M ⊙ y‖₁ of each picture: (B, 3, H, W) twice, (B, 1, H, W), 1 = missing -> (B,)."""
     return ((1 - hole) * (generated - picture)).abs().sum((1, 2, 3))
 
 
@@ -178,8 +178,8 @@ def search(
         rate: Adam's learning rate.
         weight: Q, of the perceptual loss.
         decay: lower the rate to zero along a cosine.
-        patient: take all steps; else a photo leaves when none of its restarts falls any more.
-        watch: called with the steps done and the lowest totals so far, (B, R), before every step and at the end.
+        patient: take all steps; else a photo leaves when its lowest total no longer falls.
+        watch: called before every step and at the end with the steps done and the lowest totals, (B, R).
 
     Raises:
         ModelError: starts that do not fit the batch.
@@ -214,19 +214,20 @@ def search(
             loss = totals(candidates)
             (gradient,) = torch.autograd.grad(loss.sum(), candidates)
             keep(candidates.detach(), loss.detach())
+            if done % EVERY == 0 and not patient:
+                lowest = best.view(count, restarts).amin(1)
+                falls = before - lowest > LEAST * lowest.abs()
+                before = lowest
+                if not falls[rows // restarts].all():
+                    gradient, rows = gradient[falls[rows // restarts]], rows[falls[rows // restarts]]
+                    if not len(rows):
+                        break
             mean[rows] = BETAS[0] * mean[rows] + (1 - BETAS[0]) * gradient
             square[rows] = BETAS[1] * square[rows] + (1 - BETAS[1]) * gradient.square()
             factor = (1 + torch.cos(torch.tensor(torch.pi * done / steps)).item()) / 2 if decay else 1.0
             done += 1
             scale = (square[rows] / (1 - BETAS[1] ** done)).sqrt_() + 1e-8
             z[rows] -= factor * rate / (1 - BETAS[0] ** done) * mean[rows] / scale
-            if done % EVERY == 0 and not patient:
-                lowest = best.view(count, restarts).amin(1)
-                falls = before - lowest > LEAST * lowest.abs()
-                before = lowest
-                rows = rows[falls[rows // restarts]]
-                if not len(rows):
-                    break
         if len(rows):
             with torch.no_grad():
                 keep(z[rows], totals(z[rows]))
@@ -269,6 +270,7 @@ def find(
     generator: torch.Generator | None,
     how: str | None = None,
     restarts: int | None = None,
+    patient: bool = False,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Found:
     """The search as a config says.
@@ -283,7 +285,7 @@ def find(
         how: "paper": from random starts; "inverter": from the inverter's z, and others around it; by default
             the config's.
         restarts: instead of the config's.
-        watch: see ``search``.
+        patient, watch: see ``search``.
     """
     how, restarts = how or config.search, restarts or config.restarts
     generator = generator or torch.Generator().manual_seed(0)
@@ -299,7 +301,7 @@ def find(
         networks["generator"], score, picture, hole, starts,
         steps=config.search_steps if paper else config.refine_steps,
         rate=config.search_rate if paper else config.refine_rate,
-        weight=config.perceptual, decay=not paper, watch=watch,
+        weight=config.perceptual, decay=not paper, patient=patient, watch=watch,
     )  # fmt: skip
 
 

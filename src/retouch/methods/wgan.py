@@ -1,7 +1,7 @@
 """Semantic image completion and enhancement: Wasserstein GAN, search over z, residual learning.
 
-Vaishnav Chandak, Priyansh Saxena, Manisha Pattanaik, Gaurav Kaushal, "Semantic Image Completion and Enhancement
-using Deep Learning", 2019.
+Vaishnav Chandak, Priyansh Saxena, Manisha Pattanaik, Gaurav Kaushal, "Semantic Image Completion and
+Enhancement using Deep Learning", 2019.
 
     paper                           code
     ------------------------------  ------------------------------------------
@@ -18,18 +18,18 @@ using Deep Learning", 2019.
     (ours)                          search.Inverter, search.inverter_step
 
 Deviations
-    - Eq. (3) as printed takes x̂ from P_g; the penalty is defined on lines between real and generated pictures
-      (Gulrajani et al. 2017).
+    - Eq. (3) as printed takes x̂ from P_g; the penalty is defined on lines between real and generated
+      pictures (Gulrajani et al. 2017).
     - Eq. (6) is undefined for an unbounded critic: its sigmoid is taken, log(1 - C') = -softplus(C).
     - Neither network is printed: those of Radford et al. 2016 for 64 x 64, without batch norm in the critic.
     - One step of the loop is one update of the critic; the generator is updated in every ``critic_steps``-th.
       The paper's "10,000 epochs" are taken as updates of the generator.
     - Both learning rates fall to zero along a line until the generator is frozen: the average of the weights,
       which is exported, and the weights, which the later stages build on, are the same then.
-    - The enhancement network's pairs are completions of the batch at hand, made anew in every step, from a search
-      that starts at the inverter's z; the paper has 2,000 fixed ones.
-    - Ours: the inverter, trained between the two; ``reconstruction``, off by default: the generator also has to
-      give back the training photos from the inverter's z, so that it contains photos like them.
+    - The enhancement network's pairs are completions of the batch at hand, made anew in every step, from a
+      search that starts at the inverter's z; the paper has 2,000 fixed ones.
+    - Ours: the inverter, trained between the two; ``reconstruction``, off by default: the generator also has
+      to give back the training photos from the inverter's z, so that it contains photos like them.
 """
 
 from collections.abc import Callable
@@ -272,7 +272,7 @@ class WGAN:
 
     @torch.no_grad()
     def coarse(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
-        """Eq. (4): (B, 3, 64, 64) in [0, 1], hole, (B, latent) -> the picture with the hole's pixels from G(z)."""
+        """Eq. (4): (B, 3, 64, 64) in [0, 1], hole, (B, latent) -> the picture, G(z) in the hole."""
         return search.paste((self.networks["generator"](z) + 1) / 2, image, hole)
 
     def completions(

@@ -1,7 +1,7 @@
 """Models of the methods that search: their weights as safetensors, and the Predictor that PyTorch runs.
 
-A file holds the networks that completing needs, each tensor named NETWORK/NAME, and in its header the method and
-the settings that it was trained with; the card beside it has the file's SHA-256.
+A file holds the networks that completing needs, each tensor named NETWORK/NAME, and in its header the method
+and the settings that it was trained with; the card beside it has the file's SHA-256.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from retouch.training.settings import configure, plain
 class SearchPredictor:
     """A method that searches, as the engine's Predictor. Several threads may call it at once.
 
-    Every element is searched on its own, all its restarts at once. In a batch with others its sums would be split
-    up differently, a hundred steps would make that visible, and the engine promises the same completion whichever
-    windows share a batch. On a CPU one element's restarts keep all cores busy.
+    Every element is searched on its own, all its restarts at once. In a batch with others its sums would be
+    split up differently, a hundred steps would make that visible, and the engine promises the same completion
+    whichever windows share a batch. On a CPU one element's restarts keep all cores busy.
 
     Args:
         limits: the windows that it accepts.
@@ -62,7 +62,7 @@ class SearchPredictor:
         return [replace(shared, rank=rank) for rank in range(count)]
 
     def searching(self, how: str | None, threads: int | None) -> "SearchPredictor":
-        """The same with another search, "paper" or "inverter" (None: as trained), on so many cores (None: all)."""
+        """The same with "paper", "inverter" or (None) the search as trained, on so many cores (None: all)."""
         return replace(self, how=how, threads=threads)
 
     def _answers(self, image: np.ndarray, hole: np.ndarray, seed: int) -> np.ndarray:
@@ -108,7 +108,7 @@ def from_safetensors(data: bytes, limits: Limits, source: str) -> SearchPredicto
         source: its name, for messages.
 
     Raises:
-        ModelError: not such a file, a method that this version does not know, weights that do not fit its settings.
+        ModelError: not such a file, an unknown method, or weights that do not fit its settings.
     """
     try:
         tensors, header = load(data), _header(data)
