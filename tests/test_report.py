@@ -189,7 +189,7 @@ def test_every_paper_has_its_table(name: str) -> None:
     assert len(table.notes) > len(PROTOCOLS[name].differences) > 0
     shown = {text for line in words(table) for text in line}
     for printed in PROTOCOLS[name].printed:
-        assert {f"{value:g}" for value in printed.figures.values()} <= shown
+        assert set(printed.figures.values()) <= shown
     assert not tables.as_printed(PROTOCOLS[name], []).notes[0].startswith("Ours: 0")
 
 
@@ -199,13 +199,13 @@ def test_the_papers_layouts() -> None:
         f"{who}, printed (Tables 1, 2)" for who in ("CE [12]", "PI [1]", "this work")
     )
     assert wgan.heads[5:] == ("ours", "telea")
-    assert words(wgan)[0][2:5] == ["22.85", "21.45", "23.41"] and words(wgan)[1][4] == "0.9074"
+    assert words(wgan)[0][2:5] == ["22.85", "21.45", "23.41"] and words(wgan)[2][4] == "0.9074"
     search = tables.as_printed(PROTOCOLS["dcgan_search"], summary.groups(protocol_rows("dcgan_search")))
     assert words(search)[2][2:] == ["105.76", "0.87"]
     recurrent = tables.as_printed(PROTOCOLS["recurrent"], summary.groups(protocol_rows("recurrent")))
     assert len(recurrent.rows) == 5 * 3
     by_bin = [line for line in words(recurrent) if line[0].startswith("PSNR")]
-    assert [line[3] for line in by_bin] == ["29.92", "29.152", "26.012"]
+    assert [line[3] for line in by_bin] == ["29.920", "29.152", "26.012"]
 
 
 # ---- pages ------------------------------------------------------------------------------------------------
@@ -329,8 +329,10 @@ def test_a_card_takes_the_rows_and_keeps_others(
 ) -> None:
     folder, card = write(tmp_path / "out", rows), tmp_path / "ours.json"
     card.write_text(tiny_card(b"", "ours").to_json(), encoding="utf-8")
-    for _ in range(2):  # the second time in place of the first
-        assert main(["report", str(folder), "--card", str(card), "--name", "photos"]) == 0
+    report.into_card(folder, card, "photos")
+    assert (
+        main(["report", str(folder), "--card", str(card), "--name", "photos"]) == 0
+    )  # in place of the first
     assert "4 rows of quality written" in capsys.readouterr().out
     quality = parse_card(card.read_bytes(), "card").quality
     assert [one["data"] for one in quality] == ["set"] * 2 + ["photos"] * 4

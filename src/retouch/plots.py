@@ -18,7 +18,7 @@ BIN = 0.05  # of the picture: width of the bins of hole size
 COUNTERS = ("step", "images", "seconds", "images_per_second")
 WIDE = 10.0  # inches
 MARKERS = "os^Dv*"
-SMOOTH = 40  # a curve's running mean goes over this part of it
+SMOOTH = 12  # a curve's running mean goes over this part of it
 
 
 def _figure(rows: int, columns: int, height: float) -> Any:
@@ -88,6 +88,7 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
         axis.set(xscale="log", xlabel="seconds a photo (median)", ylabel=head(name))
         axis.margins(x=0.15, y=0.15)
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
     for number, model in enumerate(models):
         axes[0].plot([], [], "o", color=f"C{number % 10}", label=model)
     for place, group in enumerate(groups):

@@ -121,7 +121,7 @@ def _content(found: Results, groups: Sequence[Group], order: Sequence[str], fold
         ("retouch", str(about.get("retouch"))),
     )
     return Content(
-        title=f"Retouch: {protocol.paper}'s protocol" if protocol else "Retouch: models measured",
+        title=f"Retouch: the protocol of {about['protocol']}" if protocol else "Retouch: models measured",
         facts=facts,
         short=tuple(line for group in groups if (line := _in_short(group))),
         printed=tables.as_printed(protocol, groups) if protocol else None,
@@ -161,7 +161,7 @@ def _in_short(group: Group) -> str:
     )
     return (
         f"{group.masks}, {len(group.photos):,} photographs: {first} has the highest PSNR, {mean} dB, {more} dB more "
-        f"than {second}, the next (95 % interval of the difference: {low} to {high}). {shown}"
+        f"than {second}, the next (95\N{NO-BREAK SPACE}% interval of the difference: {low} to {high}). {shown}"
     )
 
 
@@ -210,7 +210,10 @@ def _pictures(rows: dict[str, Row], models: Sequence[str], folder: Path) -> list
         if model in rows:
             score = rows[model].get("psnr")
             wanted.append(
-                (rows[model]["picture"], model + (f", {score:.1f}\N{NO-BREAK SPACE}dB" if score is not None else ""))
+                (
+                    rows[model]["picture"],
+                    model + (f", {score:.1f}\N{NO-BREAK SPACE}dB" if score is not None else ""),
+                )
             )
     return [Picture(_thumbnail(folder / path), path, text) for path, text in wanted if _inside(folder, path)]
 

@@ -21,7 +21,7 @@ class Cell:
 
     Args:
         text: what it says.
-        note: said smaller beside it, such as an interval.
+        note: said smaller below it, such as an interval; may have two lines.
         best: whether it is the best of its kind.
         label: whether it is text, set to the left.
     """
@@ -109,7 +109,7 @@ def compared(group: Group, model: str) -> Table | None:
         for name in names:
             one = by[other, name]
             cell = _cell(one.estimate, name, sign=True)
-            cells.append(Cell(cell.text, f"{one.verdict}: {cell.note}", one.verdict == "better"))
+            cells.append(Cell(cell.text, f"{one.verdict}\n{cell.note}", one.verdict == "better"))
         rows.append((label(f"{model} against {other}"), *cells))
     return Table(f"{group.masks}, {_photos(group)}", ("", *map(head, names)), tuple(rows))
 
@@ -131,7 +131,7 @@ def as_printed(protocol: Protocol, found: Sequence[Group]) -> Table:
     kinds = [masks.replace(":", " ") for masks in protocol.masks if masks.replace(":", " ") in largest]
     models = list(dict.fromkeys(model for kind in kinds for model in largest[kind].models))
     columns = list(dict.fromkeys((one.label, one.table) for one in protocol.printed))
-    title = f"{protocol.paper}: as the paper prints it"
+    title = f"{protocol.paper}: the paper's figures, then ours"
     counts = ", ".join(sorted({_photos(largest[kind]) for kind in kinds})) or "no photos"
     terms = f"Ours: {counts} of {protocol.size} x {protocol.size} px. The paper: {protocol.data}."
     notes = (terms, *protocol.differences)
@@ -175,7 +175,7 @@ def _printed(printed: Sequence[Printed], column: tuple[str, str], kind: str, nam
     """The paper's figure, with the digits that it prints."""
     for one in printed:
         if (one.label, one.table) == column and one.masks.replace(":", " ") in ("", kind):
-            return Cell(f"{one.figures[name]:g}" if name in one.figures else "–")
+            return Cell(one.figures.get(name, "–"))
     return Cell("–")
 
 
@@ -230,7 +230,9 @@ def markdown(table: Table) -> str:
         cells = []
         for cell in row:
             text = f"**{cell.text}**" if cell.best else cell.text
-            cells.append((f"{text} ({cell.note})" if cell.note else text).replace("|", "\\|"))
+            cells.append(
+                (f"{text} ({cell.note})" if cell.note else text).replace("|", "\\|").replace("\n", ": ")
+            )
         lines.append("| " + " | ".join(cells) + " |")
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
