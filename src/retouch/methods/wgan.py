@@ -136,7 +136,8 @@ class Enhancement(nn.Module):
         for _ in range(depth - 2):  # (ii)
             layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, padding=1))  # (iii)
-        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]  # begin at the completion itself
+        for last in self.layers[-1].parameters():  # begin at the completion itself
+            nn.init.zeros_(last)
 
     def forward(self, completed: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, H, W), what is to be subtracted."""
