@@ -18,7 +18,9 @@ check: .venv/.full  ## style and types
 
 bench: .venv/.full  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/evaluation.py
 
 .venv/.pip:

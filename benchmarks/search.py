@@ -1,24 +1,26 @@
 """Search: loss against time, from random starts as in the papers and from the inverter's z, in one run.
 
-    python benchmarks/search.py RUN DATA [--photos 64] [--restarts 4] [--batch 8] [--threads N]
+    python benchmarks/search.py [MODEL [DATA]] [--photos 8] [--restarts 4] [--batch 8] [--threads N] [--set KEY=N]
 
-RUN is a training run of ``wgan`` or ``dcgan_search``, or an exported ``.safetensors``; DATA photographs as for
-``retouch train --data``. Every photo has a hole in its middle. Prints the median over the photos of the lowest total
+MODEL is a training run of ``wgan`` or ``dcgan_search`` or an exported ``.safetensors``, by default a shipped one;
+DATA photographs as for ``retouch train --data``, by default crops around one face (Eileen Collins, NASA). Every photo has a hole in its middle. Prints the median over the photos of the lowest total
 loss, and of the known pixels' mean error, after so many seconds per photo, and the ratio of the two times.
 """
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import skimage.data
 import torch
 
 from retouch import masks
-from retouch.methods import search
+from retouch.cards import cards
+from retouch.methods import METHODS, search
 from retouch.models import load
 from retouch.sources import index
 from retouch.training.data import decode
@@ -34,11 +36,21 @@ class Curve:
     seconds: dict[int, float]
 
 
-def pictures(data: str, count: int) -> torch.Tensor:
-    """The first photos: (count, 3, 64, 64) in [0, 1], the largest square in the middle of each."""
+def photos(data: str | None, count: int) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8."""
+    if data is not None:
+        yield from map(decode, index((data,))[:count])
+        return
+    portrait, rng = skimage.data.astronaut(), np.random.default_rng(0)
+    for _ in range(count):
+        side, (top, left) = int(rng.integers(110, 190)), rng.integers((0, 120), (70, 220))
+        yield portrait[top : top + side, left : left + side]
+
+
+def pictures(data: str | None, count: int) -> torch.Tensor:
+    """(count, 3, 64, 64) in [0, 1], the largest square in the middle of each photo."""
     shown = []
-    for source in index((data,))[:count]:
-        photo = decode(source)
+    for photo in photos(data, count):
         side = min(photo.shape[:2])
         top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
         square = photo[top : top + side, left : left + side]
@@ -70,9 +82,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("data")
-    parser.add_argument("--photos", type=int, default=64)
+    shipped = [name for name, card in cards().items() if METHODS[card.method].searches]
+    parser.add_argument("model", nargs="?", default=shipped[0] if shipped else None)
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--restarts", type=int)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
@@ -80,7 +93,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    method = load(options.run).predictor.method  # type: ignore[attr-defined]
+    if options.model is None:
+        print("no model that searches is shipped: name a training run")
+        return
+    method = load(options.model).predictor.method  # type: ignore[attr-defined]
     changes: dict[str, Any] = {"restarts": options.restarts} if options.restarts else {}
     for pair in options.set:
         name, _, value = pair.partition("=")
