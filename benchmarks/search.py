@@ -3,8 +3,9 @@
     python benchmarks/search.py [MODEL [DATA]] [--photos 8] [--restarts 4] [--batch 8] [--threads N] [--set KEY=N]
 
 MODEL is a training run of ``wgan`` or ``dcgan_search`` or an exported ``.safetensors``, by default a shipped one;
-DATA photographs as for ``retouch train --data``, by default crops around one face (Eileen Collins, NASA). Every photo has a hole in its middle. Prints the median over the photos of the lowest total
-loss, and of the known pixels' mean error, after so many seconds per photo, and the ratio of the two times.
+DATA photographs as for ``retouch train --data``, by default crops around one face (Eileen Collins, NASA). Every
+photo has a hole in its middle. Prints the median over the photos of the lowest total loss, and that per known
+value, after so many steps and seconds per photo; then the ratio of the losses and of the times.
 """
 
 import argparse
@@ -41,7 +42,8 @@ def photos(data: str | None, count: int) -> Iterator[np.ndarray]:
     if data is not None:
         yield from map(decode, index((data,))[:count])
         return
-    portrait, rng = skimage.data.astronaut(), np.random.default_rng(0)
+    portrait: np.ndarray = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    rng = np.random.default_rng(0)
     for _ in range(count):
         side, (top, left) = int(rng.integers(110, 190)), rng.integers((0, 120), (70, 220))
         yield portrait[top : top + side, left : left + side]
