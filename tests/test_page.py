@@ -411,6 +411,32 @@ def test_a_phone(browser, site, tmp_path, scheme):
         assert (corner < 80) == (scheme == "dark")
 
 
+def test_fingers_paint_and_pinch(browser, site):
+    """One finger paints; a second one turns the stroke into a zoom, and nothing is painted."""
+    options = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
+    with page_at(browser, site.url, **options) as page:
+        open_photo(page, encoded(photo()))
+        send = page.context.new_cdp_session(page).send
+
+        def touch(kind: str, *points: tuple[int, int]) -> None:
+            named = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+            send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": named})
+
+        fitted = page.inner_text("#zoom")
+        touch("touchStart", (150, 350))
+        touch("touchMove", (155, 350))
+        touch("touchStart", (155, 350), (220, 350))
+        touch("touchMove", (120, 350), (280, 350))
+        touch("touchEnd")
+        until(page, f"document.querySelector('#zoom').textContent !== '{fitted}'")
+        assert page.is_disabled("#undo")
+        touch("touchStart", (150, 350))
+        touch("touchMove", (200, 360))
+        touch("touchEnd")
+        page.wait_for_selector("#undo:enabled")
+        assert mask_of(page).any()
+
+
 def test_text_at_twice_its_size(browser, site):
     """200 %: as a window of half the size; all buttons can still be reached."""
     with page_at(browser, site.url, viewport={"width": 640, "height": 400}, device_scale_factor=2) as page:
