@@ -23,7 +23,10 @@ from retouch.classical import CLASSICAL
 from retouch.errors import RetouchError
 from retouch.masks import KINDS
 
-COMMANDS = ("complete", "models", "methods", "mask", "train", "export", "--install-completion")
+COMMANDS = (
+    "complete", "models", "methods", "mask", "train", "export", "evaluate", "report", "curves",
+    "--install-completion",
+)  # fmt: skip
 Say = Callable[..., tuple[int, str, str]]
 
 

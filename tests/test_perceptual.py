@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from retouch import cases, evaluate, results
 from retouch.errors import ModelError
 from retouch.methods import perceptual
 
@@ -83,6 +86,46 @@ def test_bad_files_are_one_clear_line(tmp_path):
         perceptual.load_vgg(tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="expected SqueezeNet"):
         perceptual.LPIPS(tmp_path / "other.safetensors", tmp_path / "other.safetensors")
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the feature networks are not at hand")
+def test_lpips_gives_the_published_example_of_torchmetrics():
+    """The second example in its documentation: one figure per picture, by a generator of seed 42."""
+    generator = torch.Generator().manual_seed(42)
+    a, b = (torch.rand(2, 3, 100, 100, generator=generator).numpy() for _ in range(2))
+    found = perceptual.distances(str(WEIGHTS), None)(a, b)
+    assert list(found) == ["lpips"]
+    np.testing.assert_allclose(found["lpips"], [0.1024, 0.0938], atol=1e-4)
+
+
+def test_distances_are_what_their_networks_give(tmp_path):
+    path = vgg_file(tmp_path / "vgg.safetensors")
+    a, b = (torch.rand(2, 3, 40, 36, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    found = perceptual.distances(None, path)(a.numpy(), b.numpy())
+    network = perceptual.load_vgg(path)
+    for number in range(2):
+        one = [network(x[number : number + 1]) for x in (a, b)]
+        expected = float(perceptual.perceptual_loss(*one))
+        assert found["perceptual"][number] == pytest.approx(expected, rel=1e-4)
+        torch.testing.assert_close(torch.from_numpy(found["features"][number]), one[1]["5_1"].mean((2, 3))[0])
+    assert perceptual.distances(None, None)(a.numpy(), b.numpy()) == {}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_evaluation_keeps_features_of_photos_and_completions(tmp_path, smooth_pixels, workers):
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        Image.fromarray(smooth_pixels(40 + number, 48)).save(tmp_path / "photos" / f"{number}.png")
+    evaluate.evaluate(
+        evaluate.Settings(
+            data=(str(tmp_path / "photos"),), output=tmp_path / "out", model=("telea",), masks=("center",),
+            features=vgg_file(tmp_path / "vgg.safetensors"), threads=1, workers=workers,
+        )
+    )  # fmt: skip
+    rows = results.read(tmp_path / "out").rows
+    assert sorted(row["model"] for row in rows) == ["original", "original", "telea", "telea"]
+    assert {cases.features(row).shape for row in rows} == {(6,)}
+    assert all(("perceptual" in row) == (row["model"] == "telea") for row in rows)
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the feature networks are not at hand")
