@@ -219,7 +219,7 @@ app.command(
     "retouch.commands:evaluate",
     name="evaluate",
     help="Measure models on photographs.",
-    help_epilogue="Example: retouch evaluate --data photos --model telea --masks strokes:0.1-0.2 --output results",
+    help_epilogue="Example: retouch evaluate --data photos --model telea --output results",
 )
 app.command(
     "retouch.commands:report",

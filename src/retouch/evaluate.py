@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from cyclopts import Parameter
 
 import retouch
 from retouch import cases, masks, protocols, results, sources
@@ -33,25 +35,25 @@ class Settings:
     """What is measured.
 
     Args:
-        data: Folders of photographs, or tar shards; may be repeated.
-        output: The folder of the results; what is in it already is not measured again.
-        model: Names from "retouch models", .onnx files or training runs; may be repeated.
-        masks: KIND or KIND:LEAST-MOST, as in "strokes:0.1-0.2", or a folder of masks named like the photos.
-        protocol: A paper's own holes, size and count: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
+        data: Folders of photographs or tar shards; may be repeated.
+        output: Folder of the results; what is in it already is not measured again.
+        model: Names from "retouch models", .onnx files, training runs; by default the shipped one.
+        masks: KIND:LEAST-MOST as in strokes:0.1-0.2, or a folder of masks named like the photos.
+        protocol: A paper's terms: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
         photos: How many photographs, drawn by the seed; all by default.
-        size: Cut the middle square of each photograph, and reduce it to so many pixels.
+        size: Take the middle square of each photograph, so many pixels wide.
         seed: Draws the order, the holes and what models draw.
-        pictures: Keep the pictures of so many photographs, for the report.
+        pictures: Keep those of so many photographs for the report.
         workers: Processes.
-        threads: Cores that each process may use; by default all of them, shared out.
-        lpips: Folder with the weights for LPIPS; or alex, vgg, squeeze where torchvision is installed.
-        features: A VGG-19 in safetensors: adds perceptual loss, Fréchet and kernel distance.
+        threads: Cores for each process; by default all, shared out.
+        lpips: Folder with weights for LPIPS; or alex, vgg, squeeze with torchvision.
+        features: VGG-19 in safetensors: adds perceptual loss, Fréchet and kernel distance.
     """
 
     data: tuple[str, ...]
     output: Path
-    model: tuple[str, ...] = (DEFAULT,)
-    masks: tuple[str, ...] = ()
+    model: Annotated[tuple[str, ...], Parameter(show_default=False)] = (DEFAULT,)
+    masks: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
     protocol: str | None = None
     photos: int | None = None
     size: int | None = None
