@@ -95,8 +95,8 @@ def to_safetensors(name: str, method: Any) -> bytes:
         for network, module in method.networks.items()
         for key, tensor in module.state_dict().items()
     }
-    header = {"method": name, "config": json.dumps(plain(method.config))}
-    return save(tensors, header)
+    # one entry: safetensors writes several in any order, and the same model is to be the same bytes
+    return save(tensors, {"model": json.dumps({"method": name, "config": plain(method.config)})})
 
 
 def from_safetensors(data: bytes, limits: Limits, source: str) -> SearchPredictor:
@@ -111,11 +111,13 @@ def from_safetensors(data: bytes, limits: Limits, source: str) -> SearchPredicto
         ModelError: not such a file, an unknown method, or weights that do not fit its settings.
     """
     try:
-        tensors, header = load(data), _header(data)
-        name, config = header["method"], json.loads(header["config"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{source}: expected a model in safetensors, got others: {_line(error)}") from error
-    if name not in METHODS or not METHODS[name].searches:
+        tensors, model = load(data), json.loads(_header(data)["model"])
+        name, config = model["method"], dict(model["config"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{source}: expected a model in safetensors, got another file: {_line(error)}"
+        ) from error
+    if not isinstance(name, str) or name not in METHODS or not METHODS[name].searches:
         known = ", ".join(name for name, entry in METHODS.items() if entry.searches)
         raise ModelError(f"{source}: expected a model of {known}, got one of {name!r}")
     kind, build = METHODS[name].load()
@@ -125,8 +127,8 @@ def from_safetensors(data: bytes, limits: Limits, source: str) -> SearchPredicto
             own = {part.split("/", 1)[1]: t for part, t in tensors.items() if part.startswith(f"{key}/")}
             network.load_state_dict(own)
             network.eval().requires_grad_(False)
-    except (TrainingError, RuntimeError, AttributeError) as error:
-        raise ModelError(f"{source}: expected weights that fit their settings, got {_line(error)}") from error
+    except (TrainingError, RuntimeError) as error:
+        raise ModelError(f"{source}: expected settings and weights that fit: {_line(error)}") from error
     return SearchPredictor(limits, method)
 
 
