@@ -355,7 +355,7 @@ def test_time_is_limited():
     with serving(Settings(model="telea", seconds=0.5), predictor=slow) as site:
         started = time.monotonic()
         refused(site.post(INPAINT, files=large()), 503, "0.5 s")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         until(lambda: site.house.pool.running == 0)
         calls = slow.calls
         assert 1 <= calls < 8

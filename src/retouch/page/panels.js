@@ -158,6 +158,11 @@ export function thumbnails(list, entries) {
   );
 }
 
+/** Ends the choice between several answers. */
+export function pickOff() {
+  $("#answers").hidden = true;
+}
+
 /** Lists the photos of the server's folder; `open(name)` is called with the one that is taken. */
 export async function listPhotos(open) {
   const dialog = $("#photos");

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from retouch.server import completing, schema
 from retouch.server.asks import MaskRequest, ask_of
@@ -22,6 +23,7 @@ PING = 15  # seconds between signs of life while nothing is to be told
 
 
 def inpaint_routes(house: House) -> APIRouter:
+    """Complete, adjust_mask, preview."""
     router = APIRouter(prefix="/api/v1", tags=["completing"])
     wrong = responses(404, 408, 413, 415, 422, 429, 503)
 
@@ -43,9 +45,10 @@ def inpaint_routes(house: House) -> APIRouter:
             accept = request.headers.get("accept", "")
             if "text/event-stream" in accept:
                 house.pool.check()
-                events = _events(house, request, job, held)
-                held = 0  # the events give it back
-                return EventSourceResponse(events, headers=_ignored(ask.ignored))
+                stream = _Events(_events(house, request, job), headers=_ignored(ask.ignored))
+                stream.over = partial(house.bodies.release, held)
+                held = 0
+                return stream
             answer = await house.work(request, job)
         finally:
             house.bodies.release(held)
@@ -100,8 +103,20 @@ def _ignored(names: tuple[str, ...]) -> dict[str, str]:
     return {"X-Ignored": ", ".join(names)} if names else {}
 
 
+class _Events(EventSourceResponse):
+    """Calls ``over`` in the end, also where the client is gone before the first event."""
+
+    over: Callable[[], None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.over()
+
+
 async def _events(
-    house: House, request: Request, job: Callable[[Progress], completing.Answer], held: int
+    house: House, request: Request, job: Callable[[Progress], completing.Answer]
 ) -> AsyncIterator[bytes]:
     """The events of one completion; ends the work when its client leaves."""
     queue: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
@@ -134,7 +149,6 @@ async def _events(
         task.cancel()
         gone.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody is left to be told
-        house.bodies.release(held)
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -1,0 +1,124 @@
+// Filling what is painted, and what becomes of the results.
+
+import { pictureOf } from "./opening.js";
+import { notice, pickOff, save, thumbnails, working } from "./panels.js";
+import * as service from "./service.js";
+import { refresh, state, steps, view } from "./state.js";
+import { $, text } from "./texts.js";
+
+function options() {
+  const fields = new FormData($("#options"));
+  const chosen = { model: state.model.name };
+  for (const key of ["dilate", "feather", "blend"]) chosen[key] = fields.get(key);
+  if (state.model.several) for (const key of ["variants", "seed"]) chosen[key] = fields.get(key) || "0";
+  return chosen;
+}
+
+export async function complete() {
+  if (!state.mask || state.job || !state.model) return;
+  if (state.mask.empty) return notice(text("empty"));
+  pickOff();
+  compare(false);
+  state.job = new AbortController();
+  refresh();
+  working(text("waiting"));
+  $("#cancel").hidden = false;
+  const progress = (done, total) => total && working(text("filling", { done, total }), done, total);
+  try {
+    const { signal } = state.job;
+    const answer = await service.complete(state.current.blob, await state.mask.png(), options(), progress, signal);
+    const made = await Promise.all(
+      answer.blobs.map(async (blob, i) => ({
+        blob,
+        picture: await pictureOf(blob),
+        label: text("answer", { number: i + 1 }),
+      })),
+    );
+    working(null);
+    state.job = null;
+    accept(made);
+    const seconds = answer.seconds.toFixed(1);
+    const values = { model: answer.model, seconds, notes: answer.notes.join("; ") };
+    notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));
+  } catch (error) {
+    working(null);
+    state.job = null;
+    if (error.name === "AbortError") notice(text("cancelled"));
+    else notice(error.message, true);
+  }
+  refresh();
+}
+
+/** Makes a result the photo, as one step that undo takes back; of several, the first until another is chosen. */
+function accept(made) {
+  const before = { versions: state.versions, current: state.current };
+  const number = state.versions.length;
+  const result = { ...made[0], label: text("result", { number }) };
+  const after = { versions: [...state.versions, result], current: result };
+  state.mask.begin();
+  state.mask.clear();
+  const { bytes, swap } = state.mask.end();
+  const restore = (then) => {
+    state.versions = then.versions;
+    show(then.current);
+  };
+  restore(after);
+  steps.push({
+    undo: () => (pickOff(), swap(), restore(before)),
+    redo: () => (swap(), restore(after)),
+    bytes: bytes + result.picture.width * result.picture.height * 4,
+  });
+  if (made.length < 2) return;
+  const pick = (chosen) => {
+    Object.assign(result, { blob: chosen.blob, picture: chosen.picture });
+    show(result);
+    thumbnails(
+      $("#answers"),
+      made.map((one) => ({ ...one, current: one === chosen, choose: () => pick(one) })),
+    );
+  };
+  pick(made[0]);
+}
+
+$("#complete").onclick = complete;
+$("#cancel").onclick = () => state.job?.abort();
+
+// ---- results ----------------------------------------------------------------------------------------------
+
+const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
+const resultName = () => `${state.name}-completed.${SUFFIX[state.current.blob.type] ?? "png"}`;
+
+$("#download").onclick = () => state.current && save(state.current.blob, resultName());
+$("#store").onclick = async () => {
+  const chosen = resultName();
+  try {
+    await service.store(chosen, state.current.blob);
+    notice(text("stored", { name: chosen }));
+  } catch (error) {
+    notice(error.message, true);
+  }
+};
+
+export function compare(on) {
+  const able = on && state.current && state.current !== state.versions[0];
+  view.before = able ? state.versions[0].picture : null;
+  $("#compare").setAttribute("aria-pressed", String(Boolean(able)));
+  $("#divide").hidden = !able;
+  if (able) $("#divide").focus({ preventScroll: true });
+  view.draw();
+}
+$("#compare").onclick = () => compare(!view.before);
+$("#divide").oninput = (event) => {
+  // A browser puts the thumb's middle inside the track by half its width: the line follows it.
+  const width = event.target.clientWidth;
+  view.divide = (20 + (event.target.value / 1000) * (width - 40)) / width;
+  view.draw();
+};
+
+/** Shows one of the versions. */
+export function show(version) {
+  state.current = version;
+  view.show(version.picture);
+  if (state.current === state.versions[0]) compare(false);
+  refresh();
+}

@@ -1,0 +1,115 @@
+// Opening a photo: by button, drop, paste, from an example or from the server's folder.
+
+import { compare, show } from "./filling.js";
+import { Mask } from "./mask.js";
+import { loadMask } from "./painting.js";
+import { listPhotos, notice, pickOff, working } from "./panels.js";
+import * as service from "./service.js";
+import { refresh, state, steps, view } from "./state.js";
+import { $, text } from "./texts.js";
+
+const SIDE = 16384; // pixels: the longest side that browsers draw
+
+/** What the browser draws of a file; the server helps where the browser cannot read it (TIFF). */
+export async function pictureOf(blob) {
+  let picture;
+  try {
+    picture = await createImageBitmap(blob);
+  } catch {
+    picture = await createImageBitmap(await service.preview(blob));
+  }
+  if (Math.max(picture.width, picture.height) > SIDE) {
+    throw new service.ServiceError(text("too-large-screen", { size: sizeOf(picture) }));
+  }
+  return picture;
+}
+
+export const sizeOf = (picture) => `${picture.width} × ${picture.height}`;
+
+async function open(blob, fileName, maskBlob = null) {
+  if (state.job) return;
+  const wrong = (message) => {
+    working(null);
+    if (state.current) notice(message, true);
+    else $("#welcome-error").textContent = message;
+  };
+  $("#welcome-error").textContent = "";
+  working(text("reading"));
+  $("#cancel").hidden = true;
+  try {
+    const picture = await pictureOf(blob);
+    state.name = fileName.replace(/\.[^.]*$/, "") || "photo";
+    state.versions = [{ blob, picture, label: text("original") }];
+    state.mask = new Mask(picture.width, picture.height);
+    view.mask = state.mask.canvas;
+    steps.clear();
+    pickOff();
+    compare(false);
+    $("#welcome").hidden = true;
+    $("#canvas").hidden = $("#view").hidden = false;
+    show(state.versions[0]);
+    view.fit();
+    if (maskBlob) await loadMask(maskBlob);
+    working(null);
+    $("#canvas").focus({ preventScroll: true });
+  } catch (error) {
+    wrong(text("not-a-picture", { reason: error.message }));
+  }
+  refresh();
+}
+
+/** Opens an example with its mask; where that shows damage, the photo gets it first. */
+async function sample(key, damaged) {
+  try {
+    let [photo, holes] = await Promise.all(
+      [`examples/${key}.jpg`, `examples/${key}-mask.png`].map(async (path) => (await fetch(path)).blob()),
+    );
+    if (damaged) {
+      const [clean, white] = await Promise.all([createImageBitmap(photo), createImageBitmap(holes)]);
+      const canvas = new OffscreenCanvas(clean.width, clean.height);
+      const pen = canvas.getContext("2d");
+      pen.drawImage(clean, 0, 0);
+      pen.globalCompositeOperation = "lighten";
+      pen.drawImage(white, 0, 0);
+      photo = await canvas.convertToBlob({ type: "image/png" });
+    }
+    await open(photo, key, holes);
+  } catch {
+    $("#welcome-error").textContent = text("unreachable");
+  }
+}
+
+for (const button of document.querySelectorAll("[data-sample]")) {
+  button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
+}
+
+export const choosePhoto = () => $("#photo-file").click();
+$("#open").onclick = $("#welcome-open").onclick = choosePhoto;
+$("#photo-file").onchange = (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (file) open(file, file.name);
+};
+addEventListener("paste", (event) => {
+  const [file] = event.clipboardData.files;
+  if (file) open(file, file.name);
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file) open(file, file.name);
+});
+$("#folder").onclick = () =>
+  listPhotos(async (file) => {
+    try {
+      await open(await service.photo(file), file);
+    } catch (error) {
+      notice(error.message, true);
+    }
+  });

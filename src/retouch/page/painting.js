@@ -1,0 +1,118 @@
+// Painting: the tools, and what can be done to the mask as a whole.
+
+import { pictureOf, sizeOf } from "./opening.js";
+import { notice, pickOff, save, working } from "./panels.js";
+import { listen } from "./pointer.js";
+import * as service from "./service.js";
+import { state, steps, view } from "./state.js";
+import { $, text } from "./texts.js";
+
+export const tools = {
+  tool: "brush",
+  size: Number($("#size").value),
+  ready: () => Boolean(state.mask) && !state.job && !view.before,
+  begin() {
+    pickOff();
+    state.mask.begin();
+  },
+  stroke: (...all) => state.mask.stroke(...all),
+  area: (points) => state.mask.area(points),
+  end: remember,
+  undoCurrent: () => state.mask.end().swap(),
+  resize(factor) {
+    tools.size = Math.min(160, Math.max(4, tools.size * factor));
+    $("#size").value = tools.size;
+  },
+  say: (key) => notice(text(key)),
+};
+export const pointer = listen(view, tools);
+
+/** Ends a change of the mask and makes it a step. */
+function remember() {
+  const { bytes, swap } = state.mask.end();
+  const again = () => {
+    swap();
+    view.draw();
+  };
+  if (bytes) steps.push({ undo: again, redo: again, bytes });
+  view.draw();
+}
+
+export function take(tool) {
+  tools.tool = tool;
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    const on = button.dataset.tool === tool;
+    button.setAttribute("aria-checked", String(on));
+    button.tabIndex = on ? 0 : -1;
+  }
+  pointer.refresh();
+}
+
+for (const button of document.querySelectorAll("[data-tool]")) {
+  button.onclick = () => take(button.dataset.tool);
+  button.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const all = [...document.querySelectorAll("[data-tool]")];
+    const next = all.at((all.indexOf(button) + step) % all.length);
+    take(next.dataset.tool);
+    next.focus();
+    event.preventDefault();
+  };
+}
+$("#size").oninput = (event) => {
+  tools.size = Number(event.target.value);
+  pointer.refresh();
+};
+
+export async function loadMask(blob) {
+  const picture = await pictureOf(blob);
+  if (picture.width !== state.mask.width || picture.height !== state.mask.height) {
+    throw new service.ServiceError(text("mask-size", { mask: sizeOf(picture), photo: sizeOf(state.mask) }));
+  }
+  state.mask.begin();
+  state.mask.load(picture);
+  remember();
+}
+
+async function adjust(operate) {
+  if (state.mask.empty) return notice(text("empty"));
+  working(text("adjusting"));
+  $("#cancel").hidden = true;
+  const pixels = Math.max(2, Math.round(Math.max(state.mask.width, state.mask.height) / 250));
+  try {
+    await loadMask(await service.adjusted(await state.mask.png(), operate, pixels));
+    working(null);
+  } catch (error) {
+    working(null);
+    notice(error.message, true);
+  }
+}
+
+const maskActions = {
+  invert: () => (state.mask.begin(), state.mask.invert(), remember()),
+  clear: () => (state.mask.begin(), state.mask.clear(), remember()),
+  grow: () => adjust("expand"),
+  shrink: () => adjust("shrink"),
+  open: () => $("#mask-file").click(),
+  download: async () => save(await state.mask.png(), `${state.name}-mask.png`),
+};
+
+export function maskAction(key) {
+  $("#mask-menu").hidePopover();
+  if (state.mask && !state.job) maskActions[key]();
+}
+
+for (const button of document.querySelectorAll("[data-mask]")) {
+  button.onclick = () => maskAction(button.dataset.mask);
+}
+$("#mask-file").onchange = async (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  if (!file) return;
+  try {
+    await loadMask(file);
+  } catch (error) {
+    notice(text("not-a-picture", { reason: error.message }), true);
+  }
+};

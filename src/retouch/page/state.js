@@ -1,0 +1,25 @@
+// What all parts of the page share.
+
+import { $ } from "./texts.js";
+import { Steps } from "./undo.js";
+import { View } from "./view.js";
+
+export const state = {
+  mask: null, // of the photo that is open
+  name: "photo", // of its file, without the suffix
+  versions: [], // { blob, picture, label }: the photo as it was opened, then every result
+  current: null, // the version that is shown
+  model: null, // one of the service's models
+  job: null, // AbortController of what is being filled
+};
+
+let update = () => {};
+
+/** Brings the buttons and the history in line with the state. */
+export const refresh = () => update();
+
+/** Says how that is done. */
+export const onrefresh = (how) => (update = how);
+
+export const view = new View($("#canvas"));
+export const steps = new Steps(refresh);
