@@ -46,7 +46,7 @@ class Settings:
         accelerator: Fabric's: ``auto``, ``cpu``, ``cuda``, ``mps``.
         devices: number of devices on each node.
         nodes: number of machines.
-        strategy: Fabric's: ``auto``, ``ddp``, ``ddp_find_unused_parameters_true``, ...
+        strategy: Fabric's: ``auto``, ``ddp``, ...
         threads: of PyTorch on the CPU; None: its own choice.
         checkpoint_minutes: time between checkpoints.
         log_every: steps between two lines of ``stats.jsonl``, which hold means over those steps.
