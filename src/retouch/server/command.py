@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from retouch.errors import MissingExtraError, ServerError
+from retouch.options import Whole
 from retouch.server.settings import Settings
 from retouch.terminal import say
 
@@ -19,7 +20,7 @@ GRACEFUL = 8  # seconds until connections are cut, so that all of it takes less 
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: Whole = 8080,
     token: str | None = None,
     token_file: Path | None = None,
     allow_host: tuple[str, ...] = (),
@@ -95,7 +96,7 @@ def _token(token: str | None, file: Path | None) -> str | None:
 
 def _listening(host: str, port: int) -> socket.socket:
     """A socket that listens, so that the port is known before the first request."""
-    if not 0 <= port < 1 << 16:
+    if port >= 1 << 16:
         raise ServerError(f"expected a port from 0 to 65535, got {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.errors import ServerError
+from retouch.options import Positive, Whole
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -27,13 +28,13 @@ class Settings:
     """
 
     model: str | None = None
-    workers: int = 2
-    waiting: int = 16
+    workers: Positive = 2
+    waiting: Whole = 16
     seconds: float = 120
     body_seconds: float = 60
-    max_mebibytes: int = 128
+    max_mebibytes: Positive = 128
     max_megapixels: float = 100
-    threads: int | None = None
+    threads: Positive | None = None
     input: Path | None = None
     output: Path | None = None
 
