@@ -268,7 +268,9 @@ def test_damaged_card(tiny_model: Path) -> None:
 
 
 def test_another_file(photo_path: Path) -> None:
-    refused(photo_path, r"photo.png: expected a .onnx or .safetensors file or a training run, got another file")
+    refused(
+        photo_path, r"photo.png: expected a .onnx or .safetensors file or a training run, got another file"
+    )
 
 
 def test_threads_below_one(tiny_model: Path) -> None:

@@ -10,7 +10,9 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from retouch.errors import TrainingError
+from retouch.methods import attention
 from retouch.methods import recurrent as paper
+from retouch.methods.attention import contextual_attention
 from retouch.methods.nn import hinge_discriminator, hinge_generator
 from retouch.methods.perceptual import dissimilarity
 
@@ -139,7 +141,7 @@ def test_attention_copies_a_texture_that_repeats():
     texture = tile.repeat(1, 1, 4, 4)
     hole = torch.zeros(1, 1, 32, 32)
     hole[..., 12:20, 12:20] = 1
-    rebuilt = paper.contextual_attention(texture, hole, softmax_scale=50.0)
+    rebuilt = contextual_attention(texture, hole, softmax_scale=50.0)
     inside = slice(12, 20)
     error = (rebuilt - texture)[..., inside, inside].abs().mean()
     assert float(error) < 0.05 * float(texture.abs().mean())
@@ -150,16 +152,16 @@ def test_attention_never_copies_from_the_hole():
     hole = torch.zeros(2, 1, 16, 16)
     hole[..., 4:8, 4:8] = 1
     marked = features + 1000 * hole
-    rebuilt = paper.contextual_attention(marked, hole)
+    rebuilt = contextual_attention(marked, hole)
     assert float(rebuilt.max()) < 100
 
 
 def test_attention_treats_samples_apart():
     features = torch.rand(3, 4, 16, 16)
     hole = (torch.rand(3, 1, 16, 16) < 0.2).float()
-    together = paper.contextual_attention(features, hole)
+    together = contextual_attention(features, hole)
     for i in range(3):
-        alone = paper.contextual_attention(features[i : i + 1], hole[i : i + 1])
+        alone = contextual_attention(features[i : i + 1], hole[i : i + 1])
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
 
 
@@ -176,7 +178,9 @@ def test_fused_scores_add_the_diagonal_neighbours():
     first = along(plain)
     second = along(first[np.ix_(order, order)])
     back = np.argsort(order)
-    np.testing.assert_allclose(paper._fuse(scores, rows, columns)[0], second[np.ix_(back, back)], atol=1e-5)
+    np.testing.assert_allclose(
+        attention._fuse(scores, rows, columns)[0], second[np.ix_(back, back)], atol=1e-5
+    )
 
 
 def test_smooth_fill_keeps_known_pixels_and_continues_a_ramp():

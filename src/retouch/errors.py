@@ -50,3 +50,9 @@ class MissingExtraError(RetouchError, ImportError):
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(f"{part} needs the extra {extra!r}: pip install 'retouch[{extra}]'")
+
+
+def first_line(error: Exception) -> str:
+    """What an exception of another library says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

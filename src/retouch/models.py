@@ -25,7 +25,8 @@ from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, cards, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
-from retouch.errors import MissingExtraError, ModelError
+from retouch.errors import MissingExtraError, ModelError, first_line
+from retouch.hub import fetched
 from retouch.image import Source
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ Search = Literal["paper", "inverter"]
 CONTRACT = (
     "inputs image (B, 3, H, W) and hole (B, 1, H, W), output completion (B, 3, H, W), float32, H and W open"
 )
-HUB_FILES = ("model.onnx", "model.safetensors")  # in a repository of the hub: one of them, ...
-HUB_CARD = "model.json"  # ... and its card; one stem, as a model's files have anywhere
 SESSIONS = 8  # inference sessions kept for sharing; the oldest goes first
 
 
@@ -72,7 +71,7 @@ class OnnxPredictor:
             (completion,) = self.session.run(["completion"], {"image": image, "hole": hole})
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own
             size = f"{image.shape[3]} x {image.shape[2]}"
-            raise ModelError(f"{self.name}: failed on a window of {size}: {_first_line(error)}") from error
+            raise ModelError(f"{self.name}: failed on a window of {size}: {first_line(error)}") from error
         return np.asarray(completion)
 
 
@@ -115,7 +114,7 @@ def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession
     try:
         session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as in OnnxPredictor
-        raise ModelError(f"{source}: expected a network in ONNX, got {_first_line(error)}") from error
+        raise ModelError(f"{source}: expected a network in ONNX, got {first_line(error)}") from error
     inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
     outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
     if not (_fits(inputs, {"image": 3, "hole": 1}) and _fits(outputs, {"completion": 3})):
@@ -133,11 +132,6 @@ def _fits(values: Sequence[tuple[str, str, Sequence[int | str | None]]], channel
         and not any(isinstance(side, int) for side in shape[2:])
         for name, kind, shape in values
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 # ---- loading ----------------------------------------------------------------------------------------------
@@ -239,7 +233,7 @@ def load(
 
 def _load(name: str, threads: int | None) -> Model:
     if name.startswith("hf:"):
-        return _load_file(name, _from_hub(name), threads)
+        return _load_file(name, fetched(name), threads)
     if name in shipped_names():
         with importlib.resources.as_file(shipped_weights(name)) as weights:
             return _load_file(name, weights, threads)
@@ -302,56 +296,3 @@ def _extra(part: str) -> Iterator[None]:
         if str(error.name).startswith("retouch"):
             raise
         raise MissingExtraError(part, "train") from error
-
-
-def _from_hub(name: str) -> Path:
-    """Fetches a model's files from the hub, or finds them in its cache; returns the path of the weights."""
-    from huggingface_hub import errors, hf_hub_download, logging
-
-    repository = name.removeprefix("hf:")
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(40)  # errors only: what goes wrong is said once, by us
-    try:
-        cached = not _hub_answers(repository)
-
-        def fetch(file: str) -> Path:
-            return Path(hf_hub_download(repository, file, local_files_only=cached))
-
-        fetch(HUB_CARD)
-        try:
-            return fetch(HUB_FILES[0])
-        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
-            return fetch(HUB_FILES[1])
-    except errors.HFValidationError as error:
-        raise ModelError(f"expected hf:OWNER/NAME, got {name!r}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"{name}: not in the hub's cache, and the hub cannot be reached (offline?)"
-        ) from error
-    except errors.GatedRepoError as error:
-        raise ModelError(f"{name}: the hub wants you to log in and accept its terms first") from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{name}: expected a public repository on the hub, found none of this name"
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise ModelError(
-            f"{name}: expected {HUB_CARD} and {' or '.join(HUB_FILES)} in the repository, found others"
-        ) from error
-    except Exception as error:  # a full disk, or what the hub's client passes on from its HTTP library
-        raise ModelError(f"{name}: the hub cannot be read: {_first_line(error)}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _hub_answers(repository: str) -> bool:
-    """Whether the hub can be reached. Asks once, where a download keeps trying for long."""
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
-
-    try:
-        get_hf_file_metadata(hf_hub_url(repository, HUB_CARD))
-    except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.HFValidationError):
-        raise  # an answer, if not a welcome one
-    except Exception:  # of the HTTP library, or offline mode
-        return False
-    return True
