@@ -349,7 +349,7 @@ def test_smaller_comparisons_are_named_in_the_card() -> None:
     rows = [row(p, "a", 20.0) for p in range(30)] + [row(p, "slow", 20.0) for p in range(3)]
     found = tables.card_rows(summary.groups(rows), "set")
     assert [(r["data"], r["model"], r["photos"]) for r in found] == [
-        ("set", "a", 30), ("set, 3 of them", "a", 3), ("set, 3 of them", "slow", 3),
+        ("set", "a", 30), ("set, a sample", "a", 3), ("set, a sample", "slow", 3),
     ]  # fmt: skip
     assert set(found[0]) == {"data", "masks", "model", "photos", "psnr", "ssim"}
 

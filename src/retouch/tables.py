@@ -183,11 +183,11 @@ def _printed(printed: Sequence[Printed], column: tuple[str, str], kind: str, nam
 
 
 def card_rows(found: Sequence[Group], data: str) -> list[dict[str, str | float]]:
-    """What a card keeps of the measured groups; a smaller group's data are named with their number."""
+    """What a card keeps of the measured groups; a smaller group's data are named a sample."""
     most = max((len(group.photos) for group in found), default=0)
     rows = []
     for group in sorted(found, key=lambda group: (-len(group.photos), group.masks)):
-        part = "" if len(group.photos) >= 0.9 * most else f", {len(group.photos)} of them"
+        part = "" if len(group.photos) >= 0.9 * most else ", a sample"
         for model in group.models:
             row: dict[str, str | float] = {"data": data + part, "masks": group.masks, "model": model}
             row["photos"] = len(group.photos)
