@@ -22,6 +22,10 @@ from retouch.errors import ModelError, TrainingError
 SIZE = 64  # px: side of the pictures that both papers generate
 SEARCHES = ("paper", "inverter")
 BETAS = (0.9, 0.999)  # of Adam on z: its authors' values, which both papers leave as they are
+REFINE_BETAS = (
+    0.9,
+    0.85,
+)  # ours, from the inverter's z: in so few steps a long memory of squares is out of date
 LEAST = 1e-3  # a photo leaves when its lowest loss falls by less than this share ...
 EVERY = 50  # ... in so many steps
 
@@ -162,6 +166,7 @@ def search(
     steps: int,
     rate: float,
     weight: float,
+    betas: tuple[float, float] = BETAS,
     decay: bool = False,
     patient: bool = False,
     watch: Callable[[int, Tensor], None] | None = None,
@@ -177,6 +182,7 @@ def search(
         steps: of Adam, at most.
         rate: Adam's learning rate.
         weight: Q, of the perceptual loss.
+        betas: Adam's decay rates.
         decay: lower the rate to zero along a cosine.
         patient: take all steps; else a photo leaves when its lowest total no longer falls.
         watch: called before every step and at the end with the steps done and the lowest totals, (B, R).
@@ -222,12 +228,12 @@ def search(
                     gradient, rows = gradient[falls[rows // restarts]], rows[falls[rows // restarts]]
                     if not len(rows):
                         break
-            mean[rows] = BETAS[0] * mean[rows] + (1 - BETAS[0]) * gradient
-            square[rows] = BETAS[1] * square[rows] + (1 - BETAS[1]) * gradient.square()
+            mean[rows] = betas[0] * mean[rows] + (1 - betas[0]) * gradient
+            square[rows] = betas[1] * square[rows] + (1 - betas[1]) * gradient.square()
             factor = (1 + torch.cos(torch.tensor(torch.pi * done / steps)).item()) / 2 if decay else 1.0
             done += 1
-            scale = (square[rows] / (1 - BETAS[1] ** done)).sqrt_() + 1e-8
-            z[rows] -= factor * rate / (1 - BETAS[0] ** done) * mean[rows] / scale
+            scale = (square[rows] / (1 - betas[1] ** done)).sqrt_() + 1e-8
+            z[rows] -= factor * rate / (1 - betas[0] ** done) * mean[rows] / scale
         if len(rows):
             with torch.no_grad():
                 keep(z[rows], totals(z[rows]))
@@ -301,7 +307,7 @@ def find(
         networks["generator"], score, picture, hole, starts,
         steps=config.search_steps if paper else config.refine_steps,
         rate=config.search_rate if paper else config.refine_rate,
-        weight=config.perceptual, decay=not paper, patient=patient, watch=watch,
+        weight=config.perceptual, betas=BETAS if paper else REFINE_BETAS, decay=not paper, patient=patient, watch=watch,
     )  # fmt: skip
 
 
