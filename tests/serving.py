@@ -35,6 +35,19 @@ class Slow:
         return np.full(image.shape, 0.5, np.float32)
 
 
+class Gated(Slow):
+    """A Slow model whose calls, but the first ``free`` ones, wait until the gate is opened."""
+
+    def __init__(self, free: int = 0) -> None:
+        super().__init__()
+        self.free, self.gate = free, threading.Event()
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        answer = super().__call__(image, hole, seed=seed)
+        assert self.calls <= self.free or self.gate.wait(60)
+        return answer
+
+
 class Site:
     """A server under test: ``site.post("/api/v1/inpaint", ...)`` is of ``requests``."""
 
@@ -74,9 +87,27 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
         yield site
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         listening.close()
         assert not thread.is_alive()
+
+
+def until(true: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits for what another thread or process does."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.01)
+
+
+def idle(site: Site) -> bool:
+    """Nothing runs and no body is held; true only a moment after the last answer has arrived."""
+    return site.house.bodies.held == site.house.pool.running == 0
+
+
+def unwanted(site: Site) -> bool:
+    """Whoever asked for what runs is gone, and the server has noticed."""
+    return all(stop.is_set() for stop in site.house.pool._stops)
 
 
 SLOW_SERVER = """
@@ -106,7 +137,4 @@ def process(*arguments: str, seconds: float = 0.0) -> Iterator[tuple[subprocess.
 
 def ready(site: Site) -> None:
     """Waits until the model is loaded."""
-    until = time.monotonic() + 30
-    while site.get("/readyz").status_code != 200:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: site.get("/readyz").status_code == 200)

@@ -18,7 +18,8 @@ from PIL import Image
 
 pytest.importorskip("fastapi")
 sync_api = pytest.importorskip("playwright.sync_api")
-from serving import Slow, ready, serving  # noqa: E402
+from serving import Gated, Slow, idle, ready, serving, unwanted  # noqa: E402
+from serving import until as serving_until  # noqa: E402
 
 from retouch.server.settings import Settings  # noqa: E402
 
@@ -321,8 +322,8 @@ def test_variants_stand_side_by_side(browser):
 
 
 def test_progress_and_cancel(browser):
-    slow = Slow(0.1)
-    with serving(predictor=slow) as site, page_at(browser, site.url) as page:
+    gated = Gated(free=1)
+    with serving(predictor=gated) as site, page_at(browser, site.url) as page:
         open_photo(page, encoded(photo(600, 200)))
         drag(page, (0.1, 0.5), (0.9, 0.5))
         hole = mask_of(page)
@@ -333,9 +334,10 @@ def test_progress_and_cancel(browser):
         page.click("#cancel")
         page.wait_for_selector("#notice:visible")
         assert "Cancelled" in page.inner_text("#notice")
-        calls = slow.calls
-        page.wait_for_timeout(400)
-        assert slow.calls <= calls + 1  # the connection's end reached the work
+        serving_until(lambda: unwanted(site))  # the connection's end reached the work
+        gated.gate.set()
+        serving_until(lambda: idle(site))
+        assert gated.calls == 2
         assert np.array_equal(mask_of(page), hole)
         assert page.locator("#versions li").count() < 2
 
