@@ -14,7 +14,7 @@ import numpy as np
 
 from retouch import engine, masks, metrics, sources
 from retouch import image as images
-from retouch.errors import DataError, ImageError, MaskError, MissingExtraError
+from retouch.errors import DataError, ImageError, MaskError, needs
 from retouch.models import Model, load
 from retouch.photo import Photo
 from retouch.results import Row
@@ -226,10 +226,6 @@ def networks(
     """The metrics that need PyTorch, which is imported only where they are asked for."""
     if lpips is None and features is None:
         return lambda image, completion: {}
-    try:
+    with needs("train", "LPIPS or a feature network"):
         from retouch.methods import perceptual
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("retouch"):
-            raise
-        raise MissingExtraError("LPIPS or a feature network", "train") from error
     return perceptual.distances(lpips, features, threads)

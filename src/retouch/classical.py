@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from retouch.boxes import Limits
 from retouch.engine import Predictor
-from retouch.errors import MissingExtraError, ModelError
+from retouch.errors import ModelError, needs
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -92,10 +92,8 @@ def biharmonic() -> Predictor:
     Raises:
         MissingExtraError: where scikit-image is not installed.
     """
-    try:
+    with needs("report", "the model 'biharmonic'"):
         from skimage.restoration import inpaint_biharmonic
-    except ImportError as error:
-        raise MissingExtraError("the model 'biharmonic'", "report") from error
 
     def fill(rgb: Floats, hole: Bools) -> Floats:
         smooth = np.empty(rgb.shape, np.float32)

@@ -3,6 +3,9 @@
 The command prints the message as one line and exits with status 2; a traceback is a bug.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RetouchError(Exception):
     """Base of every error that Retouch raises for bad input."""
@@ -50,6 +53,23 @@ class MissingExtraError(RetouchError, ImportError):
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(f"{part} needs the extra {extra!r}: pip install 'retouch[{extra}]'")
+
+
+@contextmanager
+def needs(extra: str, part: str) -> Iterator[None]:
+    """Imports in its body that fail for a missing package mean that the extra is not installed.
+
+    One of our own modules missing is a bug and stays what it is.
+
+    Raises:
+        MissingExtraError: with these two words.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("retouch"):
+            raise
+        raise MissingExtraError(part, extra) from error
 
 
 def first_line(error: Exception) -> str:

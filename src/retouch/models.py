@@ -10,8 +10,7 @@ import hashlib
 import importlib.resources
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,7 +24,7 @@ from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, cards, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
-from retouch.errors import MissingExtraError, ModelError, first_line
+from retouch.errors import ModelError, first_line, needs
 from retouch.hub import fetched
 from retouch.image import Source
 
@@ -274,7 +273,7 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
     if path.suffix.lower() == ".onnx":
         session = _session(weights, sha256, threads or 0, str(path))
         return Model(name, OnnxPredictor(name, card.limits, session), card)
-    with _extra(f"completing with {name}, a model that searches,"):
+    with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching
     return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card)
 
@@ -282,17 +281,6 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
 def _load_run(path: Path) -> Model:
     if not (path / "checkpoint").is_dir():
         raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
-    with _extra("completing with a training run"):
+    with needs("train", "completing with a training run"):
         from retouch.training import export
     return Model(str(path), export.predictor(path))
-
-
-@contextmanager
-def _extra(part: str) -> Iterator[None]:
-    """A missing package means that the extra is not installed; one of our own modules missing is a bug."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("retouch"):
-            raise
-        raise MissingExtraError(part, "train") from error

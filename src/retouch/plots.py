@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retouch.errors import DataError, MissingExtraError
+from retouch.errors import DataError, needs
 from retouch.results import Row
 from retouch.summary import Group
 from retouch.tables import head
@@ -27,10 +27,8 @@ def _figure(rows: int, columns: int, height: float) -> Any:
     Raises:
         MissingExtraError: without Matplotlib.
     """
-    try:
+    with needs("report", "drawing plots"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("drawing plots", "report") from error
     figure = Figure(figsize=(WIDE, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from retouch import plots, protocols, results, summary, tables
 from retouch.cases import ORIGINAL
-from retouch.errors import DataError, MissingExtraError
+from retouch.errors import DataError, needs
 from retouch.image import atomic_write
 from retouch.results import Results, Row
 from retouch.summary import Group
@@ -231,10 +231,8 @@ def _thumbnail(path: Path) -> str:
 
 
 def _html(content: Content, drawn: list[str], training: list[str]) -> str:
-    try:
+    with needs("report", "a report in HTML"):
         from jinja2 import Environment
-    except ImportError as error:
-        raise MissingExtraError("a report in HTML", "report") from error
     template = (importlib.resources.files("retouch") / "templates" / "report.html").read_text(
         encoding="utf-8"
     )

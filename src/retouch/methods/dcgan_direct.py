@@ -46,7 +46,15 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import cross_entropy_discriminator, hole_decibels, non_saturating, warmup_cosine
+from retouch.methods.nn import (
+    cross_entropy_discriminator,
+    hole_decibels,
+    mirrored,
+    non_saturating,
+    set_rate,
+    update,
+    warmup_cosine,
+)
 from retouch.methods.perceptual import dissimilarity
 
 LAYERS = 4  # of stride 2: 64 x 64 -> 4 x 4 (DCGAN, Fig. 1)
@@ -227,12 +235,9 @@ class DCGANDirect:
             )
         config, generator = self.config, self.networks["generator"]
         factor = warmup_cosine(k, config.warmup, config.total_steps)
-        for name, rate in (
-            ("generator", config.learning_rate),
-            ("discriminator", config.discriminator_rate),
-        ):
-            for group in self.optimizers[name].param_groups if name in self.optimizers else ():
-                group["lr"] = factor * rate
+        rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}
+        for name, optimizer in self.optimizers.items():
+            set_rate(optimizer, factor * rates[name])
 
         completed = generator(image, hole)
         composite = image + hole * (completed - image)
@@ -251,15 +256,11 @@ class DCGANDirect:
             logs["discriminator"] = cross_entropy_discriminator(
                 discriminator(image), discriminator(composite.detach())
             )
-            self.optimizers["discriminator"].zero_grad()
-            backward(logs["discriminator"])
-            self.optimizers["discriminator"].step()
+            update(self.optimizers["discriminator"], logs["discriminator"], backward)
             discriminator.requires_grad_(False)
             losses["prior"] = non_saturating(discriminator(composite))
         total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
-        self.optimizers["generator"].zero_grad()
-        backward(total)
-        self.optimizers["generator"].step()
+        update(self.optimizers["generator"], total, backward)
         if judged:
             discriminator.requires_grad_(True)
         logs |= losses | {"total": total}
@@ -270,7 +271,4 @@ class DCGANDirect:
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> (B, 3, H, W); deterministic, ``generator`` is not used."""
         network = self.networks["generator"]
-        completed: Tensor = network(image, hole)
-        if self.config.mirror:
-            completed = (completed + network(image.flip(3), hole.flip(3)).flip(3)) / 2
-        return completed
+        return mirrored(network, image, hole) if self.config.mirror else network(image, hole)

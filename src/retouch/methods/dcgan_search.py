@@ -40,6 +40,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
+from retouch.methods.nn import set_rate, update
 
 KERNEL = 5  # discriminator summary
 
@@ -163,7 +164,7 @@ class DCGANSearch:
         if k < config.generator_steps:
             rate = (1 - k / config.generator_steps) * config.learning_rate
             for name in ("generator", "discriminator"):
-                search.set_rate(self.optimizers[name], rate)
+                set_rate(self.optimizers[name], rate)
             logs = self.discriminator_step(picture, backward) | self.generator_step(picture, hole, backward)
         else:
             logs = search.inverter_step(
@@ -181,27 +182,21 @@ class DCGANSearch:
             z = torch.randn(len(picture), self.config.latent, device=picture.device)
             fake = self.networks["generator"](z)
         loss = self.adversarial(discriminator(picture), True) + self.adversarial(discriminator(fake), False)
-        search.update(self.optimizers["discriminator"], loss, backward)
+        update(self.optimizers["discriminator"], loss, backward)
         return {"discriminator": loss}
 
     def generator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
         """The generator makes the discriminator say "real"; with ``reconstruction`` it gives back photos too."""
-        config, rebuild = self.config, self.config.reconstruction > 0
-        search.only(self.networks, ("generator", "inverter") if rebuild else ("generator",))
-        self.networks["discriminator"].train()  # its batch norm as in its own step
-        fake, rebuilt = search.generate(self.networks, picture, hole, config.latent, rebuild=rebuild)
-        loss = self.adversarial(self.networks["discriminator"](fake), True)
-        logs = {"generator": loss}
-        if rebuilt is not None:
-            logs["reconstruction"] = F.l1_loss(rebuilt, picture)
-            loss = loss + config.reconstruction * logs["reconstruction"]
-            self.optimizers["inverter"].zero_grad()
-        search.update(self.optimizers["generator"], loss, backward)
-        if rebuilt is not None:
-            self.optimizers["inverter"].step()
-        return logs
+
+        def adversarial(fake: Tensor) -> Tensor:
+            self.networks["discriminator"].train()  # its batch norm as in its own step
+            return self.adversarial(self.networks["discriminator"](fake), True)
+
+        return search.generator_step(
+            self.networks, self.optimizers, self.config, adversarial, picture, hole, backward
+        )
 
     def score(self, picture: Tensor) -> Tensor:
         """(N, 3, 64, 64) in [-1, 1] -> (N,), whose sigmoid is D; of two logits the difference."""

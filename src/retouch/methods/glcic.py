@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import hole_decibels, warmup_cosine
+from retouch.methods.nn import hole_decibels, mirrored, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 DILATIONS = (2, 4, 8, 16)  # §IV.A.1, the table's four dilated layers
@@ -214,11 +214,6 @@ class GLCIC:
             parameters = self.networks["discriminator"].parameters()
             self.optimizers["discriminator"] = Adam(parameters, config.discriminator_rate, betas)
 
-    def _update(self, network: str, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
-        self.optimizers[network].zero_grad()
-        backward(loss)
-        self.optimizers[network].step()
-
     def reconstruct(
         self, image: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
@@ -231,7 +226,7 @@ class GLCIC:
         if config.ssim:
             losses["ssim"] = dissimilarity(image + hole * (completed - image), image)
         total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
-        self._update("generator", total, backward)
+        update(self.optimizers["generator"], total, backward)
         return losses | {"total": total}
 
     def judge(
@@ -240,9 +235,9 @@ class GLCIC:
         """Updates 2 and 3: the discriminators towards 1 on the original, then towards 0 on the composite."""
         discriminator = self.networks["discriminator"]
         real = (discriminator(image, hole) - 1).square().mean()
-        self._update("discriminator", real, backward)
+        update(self.optimizers["discriminator"], real, backward)
         fake = discriminator(composite.detach(), hole).square().mean()
-        self._update("discriminator", fake, backward)
+        update(self.optimizers["discriminator"], fake, backward)
         return {"real": real, "fake": fake}
 
     def fool(self, hole: Tensor, composite: Tensor, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
@@ -250,7 +245,7 @@ class GLCIC:
         discriminator = self.networks["discriminator"]
         discriminator.requires_grad_(False)
         loss = (discriminator(composite, hole) - 1).square().mean()
-        self._update("generator", self.config.adversarial * loss, backward)
+        update(self.optimizers["generator"], self.config.adversarial * loss, backward)
         discriminator.requires_grad_(True)
         return {"adversarial": loss}
 
@@ -279,8 +274,7 @@ class GLCIC:
         factor = warmup_cosine(k, config.warmup, config.total_steps)
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}
         for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = factor * rates[name]
+            set_rate(optimizer, factor * rates[name])
 
         logs = self.reconstruct(image, hole, backward)
         if config.adversarial and k >= config.adversarial_start:
@@ -294,7 +288,4 @@ class GLCIC:
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> (B, 3, H, W); deterministic, ``generator`` is not used."""
         network = self.networks["generator"]
-        completed: Tensor = network(image, hole)
-        if self.config.mirror:
-            completed = (completed + network(image.flip(3), hole.flip(3)).flip(3)) / 2
-        return completed
+        return mirrored(network, image, hole) if self.config.mirror else network(image, hole)

@@ -1,10 +1,12 @@
 """Blocks and losses that two or more papers share unchanged."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -51,6 +53,29 @@ def warmup_cosine(k: int, warmup: int, total_steps: int) -> float:
     if total_steps:
         factor *= 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, k / total_steps))) / 2
     return factor
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Gives all of an optimiser's parameters this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def update(optimizer: Optimizer, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
+    """One step of an optimiser."""
+    optimizer.zero_grad()
+    backward(loss)
+    optimizer.step()
+
+
+def mirrored(network: Callable[[Tensor, Tensor], Tensor], image: Tensor, hole: Tensor) -> Tensor:
+    """The mean of a network's completions of the picture and of its mirror image.
+
+    Args:
+        network: (B, 3, H, W), (B, 1, H, W) -> (B, 3, H, W).
+        image, hole: what it is shown.
+    """
+    return (network(image, hole) + network(image.flip(3), hole.flip(3)).flip(3)) / 2
 
 
 def depthwise(image: Tensor, kernel: list[list[float]], *, padding: int = 0) -> Tensor:

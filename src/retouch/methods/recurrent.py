@@ -48,7 +48,14 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
-from retouch.methods.nn import depthwise, hinge_discriminator, hinge_generator
+from retouch.methods.nn import (
+    depthwise,
+    hinge_discriminator,
+    hinge_generator,
+    set_rate,
+    update,
+    warmup_cosine,
+)
 from retouch.methods.perceptual import VGG19Features, dissimilarity, load_vgg, perceptual_loss, style_loss
 
 
@@ -376,11 +383,8 @@ class Recurrent:
     def learning_rate(self, k: int) -> float:
         """Factor on both learning rates at step k (§4.2, or a warm-up and cosine where Config asks for it)."""
         config = self.config
-        factor = min(1.0, (k + 1) / config.warmup) if config.warmup else 1.0
-        if config.total_steps:
-            done = torch.tensor(min(1.0, k / config.total_steps))
-            return factor * float(0.02 + 0.98 * (1 + torch.cos(torch.pi * done)) / 2)
-        return factor * (config.decay if k >= config.decay_step else 1.0)
+        factor = warmup_cosine(k, config.warmup, config.total_steps)
+        return factor * (config.decay if k >= config.decay_step and not config.total_steps else 1.0)
 
     def generator_losses(
         self, image: Tensor, hole: Tensor, coarse: Tensor, refined: Tensor
@@ -431,8 +435,7 @@ class Recurrent:
         factor = self.learning_rate(k)
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}
         for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = factor * rates[name]
+            set_rate(optimizer, factor * rates[name])
         if self.vgg is not None:
             self.vgg.to(image.device)
 
@@ -444,9 +447,7 @@ class Recurrent:
             real_score, _ = discriminator(image, hole)
             fake_score, _ = discriminator(refined.detach(), hole)
             logs["discriminator"] = hinge_discriminator(real_score, fake_score)  # L_D
-            self.optimizers["discriminator"].zero_grad()
-            backward(logs["discriminator"])
-            self.optimizers["discriminator"].step()
+            update(self.optimizers["discriminator"], logs["discriminator"], backward)
 
             discriminator.requires_grad_(False)
             fake_score, fake_features = discriminator(refined, hole)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from retouch.errors import ModelError, TrainingError
+from retouch.methods.nn import set_rate, update
 
 SIZE = 64  # px: side of the pictures that both papers generate
 SEARCHES = ("paper", "inverter")
@@ -351,8 +352,10 @@ def inverter_losses(
 
 
 class Training(Settings, Protocol):
-    """The fields of a method's config that training the inverter needs."""
+    """The fields of a method's config that training generator and inverter needs."""
 
+    @property
+    def reconstruction(self) -> float: ...
     @property
     def inverter_steps(self) -> int: ...
     @property
@@ -391,37 +394,50 @@ def inverter_step(
 # ---- training ---------------------------------------------------------------------------------------------
 
 
-def generate(
-    networks: dict[str, nn.Module], picture: Tensor, hole: Tensor, latent: int, *, rebuild: bool
-) -> tuple[Tensor, Tensor | None]:
-    """G(z) of a random z for each picture; with ``rebuild`` also what G makes of the inverter's z, else None.
+def generator_step(
+    networks: dict[str, nn.Module],
+    optimizers: dict[str, Optimizer],
+    config: Training,
+    adversarial: Callable[[Tensor], Tensor],
+    picture: Tensor,
+    hole: Tensor,
+    backward: Callable[[Tensor], None],
+) -> dict[str, Tensor]:
+    """One update of the generator; with ``reconstruction`` also of the inverter: both give back the photos.
 
-    Both are one batch, so that they go by the same batch norm.
+    Args:
+        networks, optimizers: with "generator" and "inverter"; all networks but these are frozen.
+        adversarial: the generator's loss on pictures that it made, (B, 3, H, W) in [-1, 1].
+        picture: (B, 3, H, W) in [-1, 1], whole. hole: (B, 1, H, W), 1 = missing.
+        backward: computes the gradients of a loss.
+
+    Returns:
+        the losses, unweighted.
     """
-    z = torch.randn(len(picture), latent, device=picture.device)
-    if not rebuild:
-        return networks["generator"](z), None
-    z = torch.cat([z, networks["inverter"](picture, hole)])
-    fake, rebuilt = networks["generator"](z).chunk(2)
-    return fake, rebuilt
+    rebuild = config.reconstruction > 0
+    trained = ("generator", "inverter") if rebuild else ("generator",)
+    only(networks, trained)
+    z = torch.randn(len(picture), config.latent, device=picture.device)
+    if rebuild:  # one batch with the others, so that they go by the same batch norm
+        z = torch.cat([z, networks["inverter"](picture, hole)])
+    generated = networks["generator"](z)
+    loss = adversarial(generated[: len(picture)])
+    logs = {"generator": loss}
+    if rebuild:
+        logs["reconstruction"] = F.l1_loss(generated[len(picture) :], picture)
+        loss = loss + config.reconstruction * logs["reconstruction"]
+    for name in trained:
+        optimizers[name].zero_grad()
+    backward(loss)
+    for name in trained:
+        optimizers[name].step()
+    return logs
 
 
 def only(networks: dict[str, nn.Module], trained: tuple[str, ...]) -> None:
     """Trains these networks; all others are frozen and in evaluation mode."""
     for name, network in networks.items():
         network.train(name in trained).requires_grad_(name in trained)
-
-
-def update(optimizer: Optimizer, loss: Tensor, backward: Callable[[Tensor], None]) -> None:
-    """One step of an optimiser."""
-    optimizer.zero_grad()
-    backward(loss)
-    optimizer.step()
-
-
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def check_batch(image: Tensor, method: str) -> None:

@@ -43,7 +43,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import depthwise
+from retouch.methods.nn import depthwise, set_rate, update
 
 KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
 PAIRS = ("completions", "blur")
@@ -211,7 +211,7 @@ class WGAN:
         config = self.config
         left = 1 - k / config.generator_steps
         for name in ("generator", "critic"):
-            search.set_rate(self.optimizers[name], left * config.learning_rate)
+            set_rate(self.optimizers[name], left * config.learning_rate)
         logs = self.critic_step(picture, backward)
         if (k + 1) % config.critic_steps == 0:
             logs |= self.generator_step(picture, hole, backward)
@@ -228,26 +228,17 @@ class WGAN:
         distance = wasserstein_distance(critic(picture), critic(fake))  # Eq. (1)
         share = torch.rand(len(picture), 1, 1, 1, device=picture.device)
         penalty = gradient_penalty(critic, picture, fake, share)  # Eq. (3)
-        search.update(self.optimizers["critic"], -distance + self.config.penalty * penalty, backward)
+        update(self.optimizers["critic"], -distance + self.config.penalty * penalty, backward)
         return {"wasserstein": distance, "gradient_penalty": penalty}
 
     def generator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
         """The generator lowers Eq. (1): -E C(G(z)); with ``reconstruction`` it gives back the photos too."""
-        config, rebuild = self.config, self.config.reconstruction > 0
-        search.only(self.networks, ("generator", "inverter") if rebuild else ("generator",))
-        fake, rebuilt = search.generate(self.networks, picture, hole, config.latent, rebuild=rebuild)
-        loss = -self.networks["critic"](fake).mean()
-        logs = {"generator": loss}
-        if rebuilt is not None:
-            logs["reconstruction"] = F.l1_loss(rebuilt, picture)
-            loss = loss + config.reconstruction * logs["reconstruction"]
-            self.optimizers["inverter"].zero_grad()
-        search.update(self.optimizers["generator"], loss, backward)
-        if rebuilt is not None:
-            self.optimizers["inverter"].step()
-        return logs
+        return search.generator_step(
+            self.networks, self.optimizers, self.config,
+            lambda fake: -self.networks["critic"](fake).mean(), picture, hole, backward,
+        )  # fmt: skip
 
     def enhancement_step(
         self, image: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
@@ -263,7 +254,7 @@ class WGAN:
             )
             completed, logs = self.coarse(image, hole, found.z[:, 0]), {"total": found.total.mean()}
         error = enhancement_error(self.networks["enhancement"](completed), completed, image)  # Eq. (8)
-        search.update(self.optimizers["enhancement"], error, backward)
+        update(self.optimizers["enhancement"], error, backward)
         return logs | {"enhancement_error": error}
 
     def score(self, picture: Tensor) -> Tensor:

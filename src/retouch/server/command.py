@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from retouch.errors import MissingExtraError, ServerError
+from retouch.errors import ServerError, needs
 from retouch.options import Whole
 from retouch.server.settings import Settings
 from retouch.terminal import say
@@ -39,15 +39,11 @@ def serve(
         allow_host: A name that the server goes by, beside its addresses; may be repeated.
         insecure: Listen to other machines without a token.
     """
-    try:
+    with needs("serve", "serving"):
         import uvicorn
 
         from retouch.server.app import create_app
         from retouch.server.doors import is_loopback
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("retouch"):
-            raise
-        raise MissingExtraError("serving", "serve") from error
     secret = _token(token, token_file)
     if not (secret or insecure or is_loopback(host)):
         raise ServerError(

@@ -1,14 +1,13 @@
 """The commands ``retouch train`` and ``retouch export``; PyTorch is imported when they run, not for help."""
 
 import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from retouch.errors import MissingExtraError, TrainingError
+from retouch.errors import TrainingError, needs
 from retouch.training import describe
 from retouch.training.settings import Settings
 
@@ -32,7 +31,7 @@ def train(
     """
     preset_config = describe.preset(method, preset)["config"] if preset else {}
     overrides = {**preset_config, **_from_file(config), **_from_pairs(set_)}
-    with _extra("training"):
+    with needs("train", "training"):
         from retouch.training.loop import train as run
     finished = run(method, settings, overrides)
     if finished.first:
@@ -66,7 +65,7 @@ def export(
         notes: For the card: anything else worth knowing.
         overwrite: Replace files of that name.
     """
-    with _extra("exporting a model"):
+    with needs("train", "exporting a model"):
         from retouch.training import export as exporting
     path = exporting.export(
         run,
@@ -79,17 +78,6 @@ def export(
         overwrite=overwrite,
     )
     print(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")
-
-
-@contextmanager
-def _extra(part: str) -> Iterator[None]:
-    """A missing package means that the extra is not installed; one of our own modules missing is a bug."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("retouch"):
-            raise
-        raise MissingExtraError(part, "train") from error
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:
