@@ -214,6 +214,13 @@ app.command(
     help_epilogue="Example: retouch serve --port 8080",
 )
 
+app.command(
+    "retouch.batch.command:batch",
+    name="batch",
+    help="Complete many photographs: folders, shards, lists; stop and go on.",
+    help_epilogue="Example: retouch batch photos masks completed --model telea",
+)
+
 # The same for what measures: models, Matplotlib and Jinja2 come when they are asked for.
 app.command(
     "retouch.commands:evaluate",

@@ -1,9 +1,5 @@
 """The commands ``retouch evaluate``, ``report`` and ``curves``; what they need is imported when they run."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,45 +7,17 @@ from cyclopts import Parameter
 
 from retouch.evaluate import Settings
 from retouch.evaluate import evaluate as run_evaluation
-from retouch.terminal import say
-
-EVERY = 30.0  # seconds between two lines of progress where there is no terminal
+from retouch.terminal import counted, say
 
 
 def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> None:
     """Measure models on photographs with holes; the same command goes on where it was stopped."""
-    with _progress() as progress:
+    with counted("rows") as progress:
         done = run_evaluation(settings, progress)
     there = f", {done.found} were there" if done.found else ""
     failed = f', {done.failures} of them failures (see "error" in them)' if done.failures else ""
     say(f"{settings.output}: {done.made} rows measured{failed}{there}")
     say(f"next: retouch report {settings.output}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, int], None]]:
-    """A bar on a terminal, a line now and then elsewhere, both on the standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda done, total, failures: bar.update(
-                task, completed=done, total=total, description=f"{failures} failures" if failures else ""
-            )
-        return
-    shown = time.monotonic()
-
-    def line(done: int, total: int, failures: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= EVERY:
-            shown = time.monotonic()
-            print(f"{done} of {total} rows, {failures} failures", file=sys.stderr, flush=True)
-
-    yield line
 
 
 def report(

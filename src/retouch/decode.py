@@ -54,7 +54,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
         data = source.read()
         if not isinstance(data, bytes):
             raise ImageError(f"expected a file opened in binary mode, got one of {type(data).__name__}")
-        return _read_stream(io.BytesIO(data), "the given file", max_pixels)
+        name = getattr(source, "name", None)  # of a file opened by its descriptor: a number
+        return _read_stream(io.BytesIO(data), name if isinstance(name, str) else "the given file", max_pixels)
     raise ImageError(f"expected a path, bytes, file, PIL image or array, got {type(source).__name__}")
 
 

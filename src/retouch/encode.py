@@ -74,7 +74,12 @@ def _holds(name: str, photo: Photo) -> bool:
     return modes[name] and max(photo.size) <= LONGEST.get(name, 1 << 31)
 
 
-def _check_holds(name: str, photo: Photo, got: str) -> None:
+def check_holds(name: str, photo: Photo, got: str) -> None:
+    """Refuses a format (a key of `FORMATS`) that cannot hold the photo; ``got`` says what was asked for.
+
+    Raises:
+        ImageError: naming the formats that can.
+    """
     if not _holds(name, photo):
         able = ", ".join(FORMATS[other][0] for other in FORMATS if _holds(other, photo))
         what = f"{photo.width} x {photo.height} pixels of {photo.depth}-bit {photo.mode}"
@@ -94,7 +99,7 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
         FileNotFoundError: its folder does not exist.
     """
     name = format_of(path)
-    _check_holds(name, photo, os.fspath(path))
+    check_holds(name, photo, os.fspath(path))
     if os.path.isdir(path):
         raise ImageError(f"expected an output file, got a folder: {path}")
     if os.path.lexists(path) and not overwrite:
@@ -130,7 +135,7 @@ def encode(photo: Photo, format: str) -> bytes:
     name = format.upper()
     if name not in FORMATS:
         raise ImageError(f"expected a format of {', '.join(FORMATS)}, got {format!r}")
-    _check_holds(name, photo, name)
+    check_holds(name, photo, name)
     try:
         if photo.depth == 16 and name == "PNG":
             return formats.png16(photo.pixels, photo.icc, photo.exif, photo.dpi)

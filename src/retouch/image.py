@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from retouch.decode import MAX_PIXELS, Source, read
-from retouch.encode import check_output, encode, format_of, to_pil, write
+from retouch.encode import check_holds, check_output, encode, format_of, to_pil, write
 from retouch.errors import ImageError, MaskError
 from retouch.formats import atomic_write
 from retouch.photo import FORMATS, JpegTables, Photo
@@ -27,6 +27,7 @@ __all__ = [
     "Photo",
     "Source",
     "atomic_write",
+    "check_holds",
     "check_output",
     "composite",
     "encode",

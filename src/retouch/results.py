@@ -63,7 +63,7 @@ def read(folder: str | os.PathLike[str]) -> Results:
     path = path_of(folder)
     try:
         with path.open(encoding="utf-8") as file:
-            lines = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(file, 1)
+            lines = [parsed(line, f"{path}, line {number}") for number, line in enumerate(file, 1)
                      if line.endswith("\n")]  # fmt: skip
     except FileNotFoundError:
         raise DataError(f"{path}: expected the results of retouch evaluate, got no such file") from None
@@ -77,7 +77,12 @@ def read(folder: str | os.PathLike[str]) -> Results:
     return Results(lines[0], lines[1:])
 
 
-def _parsed(line: str, where: str) -> Row:
+def parsed(line: str, where: str) -> Row:
+    """A line as a row.
+
+    Raises:
+        DataError: it is no JSON object; ``where`` says where it stands.
+    """
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -103,7 +108,7 @@ def appending(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    _drop_torn_line(path)
+    drop_torn_line(path)
     done: set[Key] = set()
     new = not path.exists() or path.stat().st_size == 0
     if not new:
@@ -117,19 +122,10 @@ def appending(
         done = {key(row) for row in there.rows}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
-    def append(row: Row) -> None:
-        line = (
-            json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-        )
-        written = os.write(descriptor, line)
-        if written < len(line):  # a full disk took a part: it is cut off again
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
     try:
         if new:
-            append(about)
-        yield done, append
+            append_line(descriptor, about, path)
+        yield done, lambda row: append_line(descriptor, row, path)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
@@ -137,7 +133,20 @@ def appending(
         os.close(descriptor)
 
 
-def _drop_torn_line(path: Path) -> None:
+def append_line(descriptor: int, row: Row, path: Path) -> None:
+    """Appends a row to an open file by a single write; what of it a full disk took is cut off again.
+
+    Raises:
+        OSError: the disk is full, or refuses.
+    """
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+    written = os.write(descriptor, line)
+    if written < len(line):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def drop_torn_line(path: Path) -> None:
     """Cuts a file after its last line break."""
     if not path.exists():
         return

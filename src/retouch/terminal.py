@@ -2,9 +2,13 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
+
+EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def one_line(text: str) -> str:
@@ -54,3 +58,44 @@ def windows_done() -> Iterator[Callable[[int, int], None] | None]:
         yield progress
     finally:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def counted(noun: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Progress of many things: called with those done, all, and failures, the first time before any work.
+
+    A bar on a terminal, a line now and then elsewhere, both on the standard error, with rate and time left.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    began: list[float] = []  # time and things done at the first call
+
+    def standing(done: int, total: int, failures: int) -> str:
+        began[:] = began or [time.monotonic(), done]
+        made, seconds = done - began[1], time.monotonic() - began[0]
+        parts = [f"{failures} failures"] if failures else []
+        if made and seconds > 0:
+            left = timedelta(seconds=round((total - done) * seconds / made))
+            parts = [f"{made / seconds:.3g} {noun}/s", f"{left} left", *parts]
+        return ", ".join(parts)
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total, failures: bar.update(
+                task, completed=done, total=total, description=standing(done, total, failures)
+            )
+        return
+    shown = time.monotonic()
+
+    def line(done: int, total: int, failures: int) -> None:
+        nonlocal shown
+        state = standing(done, total, failures)
+        if time.monotonic() - shown >= EVERY:
+            shown = time.monotonic()
+            print(f"{done} of {total} {noun}, {state}", file=sys.stderr, flush=True)
+
+    yield line

@@ -1,4 +1,4 @@
-"""Work shared out to processes: results as they come, few jobs in flight, nobody left behind by a kill."""
+"""Work shared out to processes or threads: results as they come, few jobs in flight, nobody left behind by a kill."""
 
 import itertools
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -27,17 +27,9 @@ def in_processes(
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
         context.set_forkserver_preload([__name__])
-    left = iter(arguments)
     with ProcessPoolExecutor(workers, context, _worker, (threads,)) as pool:
         try:
-            running: set[Future[Any]] = {
-                pool.submit(work, *one) for one in itertools.islice(left, 2 * workers)
-            }
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(work, *one) for one in itertools.islice(left, len(done))}
-                for future in done:
-                    yield future.result()
+            yield from as_they_come(pool, 2 * workers, work, arguments)
         except BrokenProcessPool as error:
             raise DataError(
                 "expected the worker processes to live, got one that died (no memory left?): "
@@ -45,6 +37,23 @@ def in_processes(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def as_they_come(
+    pool: Executor, ahead: int, work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """The results of ``work`` for each of the arguments as they come, with at most ``ahead`` of them in flight.
+
+    Raises:
+        Whatever ``work`` raises.
+    """
+    left = iter(arguments)
+    running: set[Future[Any]] = {pool.submit(work, *one) for one in itertools.islice(left, ahead)}
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        running |= {pool.submit(work, *one) for one in itertools.islice(left, len(done))}
+        for future in done:
+            yield future.result()
 
 
 def _worker(threads: int) -> None:

@@ -1,0 +1,125 @@
+"""The command ``retouch batch``."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from retouch.batch import lists, manifest, pairs, storage
+from retouch.batch.pairs import Plan
+from retouch.batch.run import Finished, check, missing, run
+from retouch.batch.settings import Settings
+from retouch.cards import DEFAULT
+from retouch.errors import DataError
+from retouch.terminal import counted, say, say_json
+
+
+def batch(
+    images: str,
+    masks: str,
+    output: str | None = None,
+    /,
+    *,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
+) -> int:
+    """Complete many photographs; each output keeps its photo's name and format.
+
+    Ctrl-C finishes the photos in hand, and --resume goes on. OUTPUT/manifest.jsonl tells what became of each photo.
+
+    Args:
+        images: A folder, a "pattern*.jpg", a tar shard; or a list, .csv or .jsonl with the columns image, mask,
+            output, model: then LIST OUTPUT.
+        masks: The same, each mask named as its photo; or one mask for all; or the name of the folder of masks beside
+            each photo; or the same as IMAGES, for masks NAME.mask.png.
+        output: The folder to write to; like the others, it may be an address such as s3://bucket/folder.
+    """
+    settings = settings or Settings()
+    if output is None:
+        if not images.lower().endswith(lists.KINDS):
+            raise DataError(
+                f"expected IMAGES MASKS OUTPUT, or LIST OUTPUT with a .csv or .jsonl; got {images} {masks}"
+            )
+        masks, output = "", masks
+    plan = pairs.plan(images, masks, output, settings.model or DEFAULT)
+    if settings.dry_run:
+        return _dry(plan, output, settings)
+    with _until_stopped() as stop, counted("photos") as progress:
+        done = run(plan, output, settings, progress, stop)
+    _tell(done, output, settings.json)
+    if done.failed:
+        return 1
+    return 130 if done.left else 0
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event instead; a second one acts as it did before."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may set handlers
+        return
+
+    def take(number: int, _: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # photos in hand are lost, files are whole
+        stop.set()
+        print("finishing the photos in hand; once more ends at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # of a background job it stays ignored
+            signal.signal(number, take)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _dry(plan: Plan, output: str, settings: Settings) -> int:
+    """Says what a run would do and what is missing; what a run would refuse is refused."""
+    todo = missing(plan.jobs, storage.plain(output), settings) if plan.jobs else []
+    there = len(plan.jobs) - len(todo)
+    if settings.json:
+        jobs = [
+            {"image": j.image.label, "mask": j.mask.label, "output": j.output, "model": j.model} for j in todo
+        ]
+        lacking = {"photos_without_mask": plan.maskless, "masks_without_photo": plan.photoless}
+        say_json({"jobs": jobs, "there": there, **lacking})
+    else:
+        for job in todo:
+            say(f"{job.image.label} + {job.mask.label} -> {storage.join(output, job.output)} ({job.model})")
+        for name in plan.maskless:
+            say(f"no mask: {name}")
+        for name in plan.photoless:
+            say(f"no photo: {name}")
+        lacks = f", {len(plan.maskless)} photos without a mask, {len(plan.photoless)} masks without a photo"
+        say(f"{len(todo)} photos to complete, {there} completed already{lacks}; nothing was written")
+    check(plan, settings)
+    return 0
+
+
+def _tell(done: Finished, output: str, as_json: bool) -> None:
+    """The summary, after the first of the photos that failed."""
+    if as_json:
+        say_json(asdict(done))
+        return
+    for row in done.failures:
+        say(f"failed: {row['image']}: {row['error']}")
+    if done.failed > len(done.failures):
+        say(f"failed: {done.failed - len(done.failures)} more")
+    parts = [
+        f"{done.done} photos completed in {timedelta(seconds=round(done.seconds))}"
+        f" ({done.done / done.seconds:.3g} a second)"
+    ]
+    parts += [f"{done.failed} failed"] if done.failed else []
+    parts += [f"{done.there} were there"] if done.there else []
+    parts += [f"{done.left} left (--resume goes on)"] if done.left else []
+    say(f"{storage.join(output, manifest.NAME)}: {', '.join(parts)}")

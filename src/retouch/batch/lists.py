@@ -1,0 +1,115 @@
+"""Lists of jobs in files: CSV with a line of column names, or JSONL; columns image, mask, and output, model at will."""
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from retouch import image as images
+from retouch.batch import storage
+from retouch.errors import DataError, ImageError
+
+KINDS = (".csv", ".jsonl")
+SUFFIXES = tuple(suffix for usual in images.FORMATS.values() for suffix in usual)
+COLUMNS = ("image", "mask", "output", "model")
+NEEDED = COLUMNS[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: paths or addresses of photo and mask, the output's path in OUTPUT, a model or nothing."""
+
+    image: str
+    mask: str
+    output: str
+    model: str
+
+
+def read(path: str) -> list[Entry]:
+    """Reads a list. Relative paths in it start from its own folder.
+
+    Raises:
+        DataError: no such file, or a wrong column or value; its line is named.
+    """
+    try:
+        text = storage.read(path).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a list of photos and masks, got no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected text in UTF-8, got {error}") from error
+    rows = _csv(text, path) if path.lower().endswith(".csv") else _jsonl(text, path)
+    entries = [_entry(row, where, posixpath.dirname(path)) for where, row in rows]
+    if not entries:
+        raise DataError(f"{path}: expected lines with photos and masks, got none")
+    return entries
+
+
+def _csv(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        _check_columns(reader.fieldnames or (), f"{path}, line 1")
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row:
+                raise DataError(f"{where}: expected {len(reader.fieldnames or ())} values, got more")
+            yield where, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: expected CSV, got {error}") from error
+
+
+def _jsonl(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: expected a line of JSON, got {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}")
+        _check_columns(row, where)
+        yield where, row
+
+
+def _check_columns(names: Any, where: str) -> None:
+    wrong = next((name for name in names if name not in COLUMNS), None)
+    missing = next((name for name in NEEDED if name not in names), None)
+    if wrong is not None or missing is not None:
+        got = f"none for {missing}" if wrong is None else repr(wrong)
+        raise DataError(f"{where}: expected the columns image, mask and perhaps output, model; got {got}")
+
+
+def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
+    for name, value in row.items():
+        if not (isinstance(value, str) or (value is None and name not in NEEDED)):
+            raise DataError(f"{where}: expected text for {name}, got {value!r}")
+        if name in NEEDED and not str(value).strip():
+            raise DataError(f"{where}: expected a path for {name}, got none")
+    image, mask = (_from(folder, row[name], where) for name in NEEDED)
+    output = row.get("output") or _own_name(row["image"])
+    try:
+        images.format_of(output)
+    except ImageError as error:
+        raise DataError(f"{where}: {error}") from error
+    if storage.is_address(output) or output.startswith("/") or ".." in output.split("/"):
+        raise DataError(f"{where}: expected an output's path inside of OUTPUT, got {output}")
+    return Entry(image, mask, posixpath.normpath(output), row.get("model") or "")
+
+
+def _from(folder: str, path: str, where: str) -> str:
+    """A path as the list gives it, from the list's folder; of local ones there has to be a file."""
+    path = storage.plain(path)
+    path = path if storage.is_address(path) or path.startswith("/") else storage.join(folder, path)
+    if not storage.is_address(path) and not storage.is_file(path):
+        raise DataError(f"{where}: expected a picture, got no such file: {path}")
+    return path
+
+
+def _own_name(image: str) -> str:
+    """The output of a photo that the list gives none: its own path, or its name where that leads elsewhere."""
+    inside = not (storage.is_address(image) or image.startswith("/") or ".." in image.split("/"))
+    return posixpath.normpath(image) if inside else posixpath.basename(image)

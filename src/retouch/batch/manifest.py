@@ -1,0 +1,126 @@
+"""``manifest.jsonl`` in OUTPUT: a line per photo as it finishes, and what a later run makes of it.
+
+A process that is killed leaves whole lines and at most one that was cut off, which the next run drops. Where files
+cannot be appended to, in object stores, lines go out in files ``manifest-N.jsonl`` every few seconds; a kill then
+loses the last of them, whose photos are done again.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from retouch import results
+from retouch.batch import storage
+from retouch.batch.work import Row
+from retouch.errors import DataError
+
+NAME = "manifest.jsonl"
+TERMS = ("model", "seed", "dilate", "feather", "blend")  # what decides an output beside photo and mask
+EVERY = 10.0  # seconds between two files of lines where none can be appended to
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a line says of a photo that was completed: the size and sum of its output, and the values of TERMS."""
+
+    size: int
+    sha256: str
+    terms: tuple[str | int, ...]
+
+    def is_in(self, data: bytes) -> bool:
+        return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
+
+
+def read(output: str) -> dict[str, Kept] | None:
+    """What a manifest says of the photos that were completed, by output; None where there is no manifest.
+
+    Raises:
+        DataError: it is not what `retouch batch` writes.
+    """
+    paths = [storage.join(output, name) for name in storage.matches(output, "manifest*.jsonl")]
+    kept: dict[str, Kept] = {}
+    for path in paths:
+        for number, line in enumerate(storage.read(path).decode("utf-8", "replace").split("\n")[:-1], 1):
+            where = f"{path}, line {number}"
+            row = results.parsed(line, where)
+            kept.pop(str(row.get("output")), None)  # the last line about a photo counts
+            if row.get("status") == "failed":
+                continue
+            try:
+                terms = tuple(row[name] for name in TERMS)
+                kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{where}: expected a line of retouch batch, got one without {error}"
+                ) from error
+    return kept if paths else None
+
+
+@contextmanager
+def appending(output: str) -> Iterator[Callable[[Row], None]]:
+    """Opens the manifest to add rows to it; it belongs to this process alone until it is closed.
+
+    Raises:
+        DataError: another process writes there.
+        OSError: the disk refuses; what stands in the file stays whole.
+    """
+    if storage.is_address(output):
+        yield from _appending_files(output)
+        return
+    path = Path(output) / NAME
+    storage.make_folder(output)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        _lock(descriptor, path)
+        results.drop_torn_line(path)
+        yield lambda row: results.append_line(descriptor, row, path)
+    finally:
+        os.close(descriptor)
+
+
+def _appending_files(output: str) -> Iterator[Callable[[Row], None]]:
+    rows: list[Row] = []
+    number = len(storage.matches(output, "manifest-*.jsonl"))
+    written = time.monotonic()
+
+    def flush() -> None:
+        nonlocal number, written
+        number, written = number + 1, time.monotonic()
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        storage.write(
+            storage.join(output, f"manifest-{number:06d}.jsonl"), lines.encode("utf-8", "backslashreplace")
+        )
+        rows.clear()
+
+    def append(row: Row) -> None:
+        rows.append(row)
+        if time.monotonic() - written >= EVERY:
+            flush()
+
+    flush()  # the store can be written to, and a later run knows that this one began
+    try:
+        yield append
+    finally:
+        if rows:
+            flush()
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Ends with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(
+            f"{path}: expected an output of this run alone, got one that another writes to"
+        ) from error
+    except OSError:
+        return  # a file system without locks

@@ -1,0 +1,204 @@
+"""What is not done yet, done by an engine; all of it written down."""
+
+import os
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from retouch.batch import local, manifest, shards, storage, work
+from retouch.batch.manifest import Kept
+from retouch.batch.pairs import SHOWN, Job, Plan, some
+from retouch.batch.settings import Settings
+from retouch.batch.work import Row
+from retouch.errors import DataError
+from retouch.models import load
+from retouch.sources import Source
+from retouch.workers import as_they_come
+
+READERS = 16  # threads that compare outputs with the manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What was done.
+
+    Args:
+        done: photos completed now.
+        failed: photos that could not be.
+        there: photos whose outputs were there.
+        left: photos that were not begun, because the run was stopped.
+        seconds: it took.
+        failures: the rows of the first photos that failed.
+    """
+
+    done: int
+    failed: int
+    there: int
+    left: int
+    seconds: float
+    failures: list[Row] = field(default_factory=list)
+
+
+def run(
+    plan: Plan,
+    output: str,
+    settings: Settings,
+    progress: Callable[[int, int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Finished:
+    """Completes all photos of a plan that are not completed yet.
+
+    Args:
+        plan: as `pairs.plan` gives it.
+        output: the folder, or an address.
+        progress: called with photos done, all, and failures, first before any work.
+        stop: set it (from a signal handler, another thread) and the photos in hand are the last.
+
+    Raises:
+        DataError: nothing to do, photos without masks or masks without photos (unless ``settings.partial``), an
+            output that holds other things or was made on other terms.
+        ModelError, MissingExtraError: a model cannot be loaded.
+        OSError: the output cannot be written. What is done stays, and the next run goes on from there.
+    """
+    started = time.perf_counter()
+    check(plan, settings)
+    for name in dict.fromkeys(job.model for job in plan.jobs):
+        load(name, threads=settings.threads)
+    output, stop = storage.plain(output), stop or threading.Event()
+    todo = missing(plan.jobs, output, settings)
+    total, there = len(plan.jobs), len(plan.jobs) - len(todo)
+    count, failures = 0, list[Row]()
+    failed = 0
+    with manifest.appending(output) as append:
+        _sweep(plan.jobs, output)
+        finish_shard = _packing(plan.jobs, todo, output)
+        if progress:
+            progress(there, total, 0)
+        for row in local.rows(todo, output, settings, stop):
+            append(row)
+            count += 1
+            if row["status"] == "failed":
+                failed += 1
+                failures += [row] if failed <= SHOWN else []
+                if settings.fail_fast:
+                    stop.set()
+            finish_shard(row["output"])
+            if progress:
+                progress(there + count, total, failed)
+    left = len(todo) - count
+    return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)
+
+
+def check(plan: Plan, settings: Settings) -> None:
+    """Refuses a plan that would leave out photos or masks unasked.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    if not plan.jobs:
+        raise DataError(
+            "expected pairs of photos and masks with the same names, got none: "
+            f"photos {some(plan.maskless)}; masks {some(plan.photoless)}"
+        )
+    lacks = [
+        f"{len(names)} {what} ({some(names)})"
+        for names, what in (
+            (plan.maskless, "photos without a mask"),
+            (plan.photoless, "masks without a photo"),
+        )
+        if names
+    ]
+    if lacks and not settings.partial:
+        raise DataError(f"expected only pairs (--partial leaves out the rest), got {' and '.join(lacks)}")
+
+
+def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
+    """The jobs whose outputs are not there, or not as the manifest says.
+
+    Raises:
+        DataError: without ``settings.resume``, for an output where a batch was begun, or one of these outputs is
+            there; with it, where outputs were made on other terms.
+    """
+    kept = manifest.read(output)
+    if kept is None:
+        _check_new(jobs, output)
+        return list(jobs)
+    if not settings.resume:
+        raise DataError(
+            f"{output}: expected a new output, got that of another batch (--resume goes on with it)"
+        )
+    known = [job for job in jobs if job.output in kept]
+    for job in known:
+        about = work.about(job, settings)
+        for name, value in zip(manifest.TERMS, kept[job.output].terms, strict=True):
+            if about[name] != value:
+                raise DataError(
+                    f"{output}: expected {name} {value!r} as {job.output} was made with, got {about[name]!r}: "
+                    "name another OUTPUT"
+                )
+    whole = set[str]()
+    with ThreadPoolExecutor(READERS) as pool:
+        for shard, group in groupby(known, key=lambda job: job.shard):
+            packed = shards.members(storage.join(output, shard)) if shard else {}
+            arguments = ((job, output, kept[job.output], packed) for job in group)
+            whole |= set(filter(None, as_they_come(pool, 2 * READERS, _if_whole, arguments)))
+    return [job for job in jobs if job.output not in whole]
+
+
+def _check_new(jobs: Sequence[Job], output: str) -> None:
+    there = set(storage.names(output)) if storage.is_folder(output) else set()
+    wanted = (job.shard or job.output for job in jobs)
+    if taken := [name for name in dict.fromkeys(wanted) if name in there]:
+        raise DataError(f"{output}: expected a new output, got one that holds {some(taken)}")
+
+
+def _if_whole(job: Job, output: str, kept: Kept, packed: dict[str, Source]) -> str:
+    """The output's name where its file, or its member in a packed shard, is what the manifest says; else ''."""
+    try:
+        data = storage.read(work.place(job, output))
+    except FileNotFoundError:
+        if job.image.name not in packed:
+            return ""
+        member = packed[job.image.name]
+        data = storage.read(member.path, member.offset, member.size)
+    return job.output if kept.is_in(data) else ""
+
+
+def _packing(jobs: Sequence[Job], todo: Sequence[Job], output: str) -> Callable[[str], None]:
+    """Gives a function to tell of each finished output: packs a shard when it was the last one of it.
+
+    Shards of which nothing is left to do, but that were not packed, are packed now.
+    """
+    by_shard: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.shard:
+            by_shard[job.shard].append(job)
+    left = Counter(job.shard for job in todo if job.shard)
+    shard_of = {job.output: job.shard for job in todo if job.shard}
+    for shard, own in by_shard.items():
+        if not left[shard] and storage.is_folder(storage.join(storage.join(output, work.PARTS), shard)):
+            shards.pack(own, output)
+
+    def finished(name: str) -> None:
+        if name in shard_of:
+            shard = shard_of[name]
+            left[shard] -= 1
+            if not left[shard]:
+                shards.pack(by_shard[shard], output)
+
+    return finished
+
+
+def _sweep(jobs: Sequence[Job], output: str) -> None:
+    """Removes what a killed run was writing. The lock on the manifest says that nobody writes there now."""
+    if storage.is_address(output):
+        return
+    folders = {os.path.dirname(work.place(job, output)) for job in jobs}
+    for folder in folders | {storage.join(output, work.PARTS)}:
+        for file in Path(folder).glob(".retouch-*.tmp"):
+            file.unlink(missing_ok=True)

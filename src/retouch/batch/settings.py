@@ -1,0 +1,56 @@
+"""How many photographs are completed; the options of ``retouch batch`` are these fields."""
+
+import os
+from dataclasses import dataclass
+
+from retouch.engine import Blend
+from retouch.errors import DataError
+from retouch.options import Positive, Whole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a batch is done. What decides the outputs' bytes comes first; the rest does not touch them.
+
+    Args:
+        model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
+        seed: For models that draw random numbers; the same for every photo.
+        dilate: Grow the holes by so many pixels first.
+        feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
+        blend: How the two meet.
+        workers: Photos completed at the same time; by default as many as there are cores.
+        threads: Cores that a model may use for one photo.
+        partial: Leave out photos without a mask and masks without a photo.
+        resume: Go on in an OUTPUT that is there: do what is missing, damaged or failed.
+        fail_fast: Stop at the first photo that fails.
+        dry_run: List what would be done and what is missing, and do nothing.
+        json: Print the list or the summary as JSON.
+    """
+
+    model: str | None = None
+    seed: Whole = 0
+    dilate: Whole = 0
+    feather: Whole = 0
+    blend: Blend = "feather"
+    workers: Positive | None = None
+    threads: Positive = 1
+    partial: bool = False
+    resume: bool = False
+    fail_fast: bool = False
+    dry_run: bool = False
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"seed": 0, "dilate": 0, "feather": 0, "workers": 1, "threads": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise DataError(f"expected --{name} of at least {bound}, got {value}")
+
+    @property
+    def at_once(self) -> int:
+        """Photos completed at the same time."""
+        if self.workers is not None:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // self.threads)

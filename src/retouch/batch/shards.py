@@ -1,0 +1,69 @@
+"""Outputs of photos that came from a tar shard go into a shard of the same name.
+
+They are written as files of their own first (`work.PARTS`), so that nothing is lost by a kill; when all photos of the
+shard are done, it is packed: every member of the input shard in its order, photos completed, masks and failed photos
+left out, anything else (labels, captions) as it is.
+"""
+
+import io
+import os
+import secrets
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from retouch.batch import storage, work
+from retouch.batch.lists import SUFFIXES
+from retouch.batch.pairs import Job
+from retouch.sources import Source
+
+
+def members(shard: str) -> dict[str, Source]:
+    """Where the members of a shard lie; none where there is no such file."""
+    if not storage.is_file(shard):
+        return {}
+    with storage.opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        return {m.name: Source(shard, m.name, m.offset_data, m.size) for m in archive if m.isreg()}
+
+
+def pack(jobs: Sequence[Job], output: str) -> None:
+    """Packs the shard of these jobs (all of one shard) from their parts and what a shard there holds already.
+
+    Raises:
+        OSError, DataError: the disk or store refuses; the parts stay.
+    """
+    shard = storage.join(output, jobs[0].shard)
+    parts = storage.join(storage.join(output, work.PARTS), jobs[0].shard)
+    waiting, there = set(storage.names(parts)), members(shard)
+    own = {job.image.name for job in jobs}
+    folder = tempfile.gettempdir() if storage.is_address(output) else storage.join(output, work.PARTS)
+    temporary = Path(folder) / f".retouch-{secrets.token_hex(6)}.tmp"
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(open(temporary, "xb"))
+            source = stack.enter_context(storage.opened(jobs[0].image.path))
+            incoming = stack.enter_context(tarfile.open(fileobj=source, mode="r:"))
+            packed = stack.enter_context(tarfile.open(fileobj=file, mode="w"))
+            for member in incoming:
+                name = member.name
+                if name in own and name in waiting:
+                    data = storage.read(storage.join(parts, name))
+                elif name in own and name in there:
+                    data = storage.read(shard, there[name].offset, there[name].size)
+                elif member.isreg() and not name.lower().endswith(SUFFIXES):
+                    content = incoming.extractfile(member)
+                    data = content.read() if content else b""
+                else:
+                    continue
+                header = tarfile.TarInfo(name)  # no times and owners: the same bytes from every run
+                header.size = len(data)
+                packed.addfile(header, io.BytesIO(data))
+            packed.close()
+            file.flush()
+            os.fsync(file.fileno())
+        storage.upload(temporary, shard)
+    finally:
+        temporary.unlink(missing_ok=True)
+    storage.remove(parts)

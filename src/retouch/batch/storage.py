@@ -1,0 +1,217 @@
+"""Where files lie: local paths and ``file://``, and by fsspec whatever address it knows (``s3://``, ``gs://``, ...).
+
+A path here is a string, local or an address; parts are joined by ``/``. A file is written whole or not at all.
+"""
+
+import glob
+import io
+import os
+import posixpath
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from retouch.errors import DataError, first_line
+from retouch.image import atomic_write
+
+PUT_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss")
+MAGIC = "*?["
+
+
+def plain(path: str) -> str:
+    """A path without a trailing slash; ``file://`` addresses become local paths."""
+    if path.startswith("file:"):
+        path = unquote(urlsplit(path).path)
+    return path.rstrip("/") or "/"
+
+
+def is_address(path: str) -> bool:
+    return "://" in path
+
+
+def join(root: str, name: str) -> str:
+    return f"{root.rstrip('/')}/{name}" if root else name
+
+
+def absolute(path: str) -> str:
+    """One spelling for each place, to compare paths by; links are not followed."""
+    return path if is_address(path) else os.path.abspath(path).replace(os.sep, "/")
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it, links followed."""
+    if is_address(path) != is_address(folder):
+        return False
+    if not is_address(path):
+        path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def is_folder(path: str) -> bool:
+    if not is_address(path):
+        return os.path.isdir(path)
+    with _filesystem(path) as (system, inner):
+        return bool(system.isdir(inner))
+
+
+def is_file(path: str) -> bool:
+    if not is_address(path):
+        return os.path.isfile(path)
+    with _filesystem(path) as (system, inner):
+        return bool(system.isfile(inner))
+
+
+def names(folder: str) -> list[str]:
+    """All files in a folder and below, as paths relative to it, sorted; hidden ones are left out."""
+    if is_address(folder):
+        with _filesystem(folder) as (system, inner):
+            found = [posixpath.relpath(path, inner) for path in system.find(inner)]
+    else:
+        found = []
+        for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            inside = os.path.relpath(place, folder).replace(os.sep, "/")
+            found += files if inside == "." else [f"{inside}/{name}" for name in files]
+    return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
+
+
+def matches(root: str, pattern: str) -> list[str]:
+    """The files and folders below a folder that a pattern with ``*``, ``?``, ``[...]`` or ``**`` names, sorted."""
+    if not is_address(root):
+        found = glob.glob(pattern, root_dir=root or None, recursive=True)
+        return sorted(path.replace(os.sep, "/") for path in found)
+    with _filesystem(root) as (system, inner):
+        return sorted(
+            posixpath.relpath(path, inner) for path in system.glob(f"{inner.rstrip('/')}/{pattern}")
+        )
+
+
+def read(path: str, offset: int = 0, size: int = -1) -> bytes:
+    """So many bytes of a file, all of them by default.
+
+    Raises:
+        OSError, DataError: it cannot be read.
+    """
+    if not is_address(path):
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    with _filesystem(path) as (system, inner):
+        return bytes(system.cat_file(inner, offset or None, None if size < 0 else offset + size))
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file to read from, with seeking."""
+    if not is_address(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    with _filesystem(path) as (system, inner), system.open(inner, "rb") as file:
+        yield file
+
+
+def make_folder(path: str) -> None:
+    """Makes a local folder where there is none; object stores have none.
+
+    Raises:
+        OSError: it cannot be made, or written to.
+    """
+    if not is_address(path):
+        os.makedirs(path, exist_ok=True)
+
+
+def write(path: str, data: bytes) -> None:
+    """Writes a file whole or not at all, over one that is there; folders are made.
+
+    Raises:
+        OSError, DataError: it cannot be written; nothing is left behind.
+    """
+    if not is_address(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        try:
+            atomic_write(path, data)
+        except OSError as error:
+            error.filename = path  # not the temporary file
+            raise
+        return
+    with _whole(path) as (system, place):
+        system.pipe_file(place, data)
+
+
+def upload(file: Path, path: str) -> None:
+    """Puts a local file at a path, whole or not at all; a local path takes the file itself."""
+    if not is_address(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        os.replace(file, path)
+        return
+    with _whole(path) as (system, place):
+        system.put_file(str(file), place)
+
+
+def remove(path: str) -> None:
+    """Removes a file, or a folder with all that is in it; nothing where there is none."""
+    if not is_address(path):
+        import shutil
+
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+        return
+    with _filesystem(path) as (system, inner):
+        if system.exists(inner):
+            system.rm(inner, recursive=True)
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[tuple[Any, str]]:
+    """Where to put what becomes a file: object stores show none before it is whole, others get a rename."""
+    with _filesystem(path) as (system, inner):
+        protocols = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
+        if set(protocols) & set(PUT_WHOLE):
+            yield system, inner
+            return
+        folder = posixpath.dirname(inner)
+        system.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.retouch-{secrets.token_hex(6)}.tmp"
+        try:
+            yield system, temporary
+            system.mv(temporary, inner)
+        except BaseException:
+            with suppress(Exception):
+                system.rm(temporary)
+            raise
+
+
+@contextmanager
+def _filesystem(path: str) -> Iterator[tuple[Any, str]]:
+    """fsspec's file system for an address, and the address within it; what a store raises becomes one line."""
+    try:
+        import fsspec  # type: ignore[import-untyped]
+
+        system, inner = fsspec.core.url_to_fs(path)
+    except ImportError as error:  # fsspec itself, or the package for this kind of address
+        raise DataError(f"{path}: expected the package for such addresses, got none: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: expected an address that fsspec knows, got: {error}") from error
+    try:
+        yield system, inner
+    except (OSError, DataError):
+        raise
+    except Exception as error:  # each store has exceptions of its own
+        raise DataError(f"{path}: the store refuses: {first_line(error)}") from error
+
+
+def stream(data: bytes, name: str) -> io.BytesIO:
+    """Bytes as an open file of a name, which errors then tell."""
+    file = io.BytesIO(data)
+    file.name = name
+    return file

@@ -1,0 +1,113 @@
+"""One photo: read, complete, write. Every engine calls these, so that all give the same bytes."""
+
+import hashlib
+import time
+from typing import Any
+
+from retouch import engine
+from retouch import image as images
+from retouch.batch import storage
+from retouch.batch.pairs import Job
+from retouch.batch.settings import Settings
+from retouch.errors import RetouchError, first_line
+from retouch.models import Model
+from retouch.sources import Source
+
+PARTS = ".parts"  # folder in OUTPUT: outputs that wait until their shard is complete
+Row = dict[str, Any]
+
+
+def read(job: Job) -> tuple[bytes, bytes]:
+    """The bytes of the photo and of the mask.
+
+    Raises:
+        OSError, DataError: one of them cannot be read.
+    """
+    return _bytes(job.image), _bytes(job.mask)
+
+
+def _bytes(source: Source) -> bytes:
+    return storage.read(source.path, source.offset, source.size)
+
+
+def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Settings) -> tuple[Row, bytes]:
+    """Completes one photo, exactly as `retouch complete` does: a pure function but for the time it tells.
+
+    Args:
+        job: for its names; nothing is read or written.
+        photo, mask: the content of the files.
+        model: the job's, loaded.
+
+    Returns:
+        The manifest's row, and the content of the output's file.
+
+    Raises:
+        ImageError, MaskError, ModelError: the photo cannot be completed.
+    """
+    started = time.perf_counter()
+    shown = images.read(storage.stream(photo, job.image.label))
+    hole = images.read_mask(storage.stream(mask, job.mask.label), shown.size)
+    target = images.format_of(job.output)
+    images.check_holds(target, shown, job.output)  # before the work
+    if not hole.any() and target == shown.format:
+        data = photo
+    else:
+        done = engine.complete(
+            shown,
+            hole,
+            model.answers(1)[0],
+            seed=settings.seed,
+            dilate=settings.dilate,
+            feather=settings.feather,
+            blend=settings.blend,
+        )
+        data = images.encode(done, target)
+    row = about(job, settings) | {
+        "status": "done",
+        "hole": round(float(hole.mean()), 6),
+        "seconds": round(time.perf_counter() - started, 3),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return (row | {"notes": list(shown.notes)} if shown.notes else row), data
+
+
+def about(job: Job, settings: Settings) -> Row:
+    """What a row says of a job before it is done: its files, and all that decides the output's bytes."""
+    return {
+        "image": job.image.label,
+        "mask": job.mask.label,
+        "output": job.output,
+        "model": job.model,
+        "seed": settings.seed,
+        "dilate": settings.dilate,
+        "feather": settings.feather,
+        "blend": settings.blend,
+    }
+
+
+def failed(job: Job, settings: Settings, error: Exception) -> Row:
+    """The row of a photo that could not be completed; it says why in one line."""
+    return about(job, settings) | {"status": "failed", "error": said(error)}
+
+
+def said(error: Exception) -> str:
+    """What an exception says, in one line: the file first, and its kind where it is none that was foreseen."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    known = isinstance(error, (RetouchError, OSError))
+    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+
+
+def place(job: Job, output: str) -> str:
+    """Where a job's output is written: at its path in OUTPUT, or among the parts of its shard."""
+    return storage.join(storage.join(output, PARTS) if job.shard else output, job.output)
+
+
+def write(job: Job, output: str, data: bytes) -> None:
+    """Writes a job's output, whole or not at all.
+
+    Raises:
+        OSError, DataError: the disk or store refuses; nothing is left behind.
+    """
+    storage.write(place(job, output), data)
