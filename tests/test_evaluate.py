@@ -25,6 +25,7 @@ from retouch.errors import DataError, MaskError, ModelError, RetouchError
 from retouch.evaluate import Settings
 from retouch.models import load
 from retouch.protocols import PROTOCOLS
+from retouch.summary import extremes, ranked
 from retouch.workers import in_processes
 
 STROKES = "strokes:0.1-0.2"
@@ -75,10 +76,32 @@ def test_a_row_is_what_users_get_measured(data: Path, tmp_path: Path) -> None:
         assert row["hole"] == hole.mean()
         for name, (value,) in metrics.measure(image, completion, hole[None, None]).items():
             assert row.get(name, np.nan) == pytest.approx(float(value), rel=1e-5, nan_ok=True), name
-        if "picture" in row:
-            assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / row["picture"])), picture)
-    shown = [row for row in results.read(tmp_path / "out").rows if "picture" in row]
-    assert len(shown) == 2 and len({row["photo"] for row in shown}) == 1
+        kept = tmp_path / "out" / cases.picture_of(row)
+        if kept.exists():
+            assert np.array_equal(np.asarray(Image.open(kept)), picture)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_photos_are_kept_and_those_that_tell_most(
+    tmp_path: Path, workers: int, smooth_pixels: Callable[[int, int], np.ndarray]
+) -> None:
+    data, masks = tmp_path / "photos", (STROKES, "center")
+    data.mkdir()
+    for number in range(9):
+        pixels = np.roll(smooth_pixels(40, 48), 5 * number, axis=1) // (1 + number % 4)
+        Image.fromarray(pixels.astype(np.uint8)).save(data / f"{number}.png")
+    known = settings(data, tmp_path / "out", masks=masks, model=("telea", "navier-stokes"), workers=workers)
+    for pictures in (0, 1):
+        evaluate.evaluate(replace(known, pictures=pictures))
+        rows = results.read(tmp_path / "out").rows
+        kept = {(row["photo"], row["masks"], row["model"]) for row in rows
+                if (tmp_path / "out" / cases.picture_of(row)).exists()}  # fmt: skip
+        ahead = ranked(rows)[0]
+        told = {kind: extremes([row for row in rows if row["masks"] == kind], ahead)
+                for kind in map(cases.masks_name, masks)}  # fmt: skip
+        assert all(len(of) == 3 for of in told.values())
+        wanted = {(photo, kind, model) for kind, of in told.items() for photo in of for model in known.model}
+        assert kept == (wanted if pictures else set())
 
 
 def test_holes_follow_the_seed_alone(data: Path, tmp_path: Path) -> None:
@@ -141,7 +164,7 @@ def test_other_modes_are_measured_as_rgb(tmp_path: Path, mode: str) -> None:
     evaluate.evaluate(settings(tmp_path / "odd", tmp_path / "out", pictures=1))
     (row,) = results.read(tmp_path / "out").rows
     assert 20 < row["psnr"] <= 60
-    assert np.asarray(Image.open(tmp_path / "out" / row["picture"])).shape == (40, 40, 3)
+    assert np.asarray(Image.open(tmp_path / "out" / cases.picture_of(row))).shape == (40, 40, 3)
 
 
 # ---- going on ---------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def measured(terms: Terms, job: Job) -> Row:
     except Exception as error:  # a model's failure on a photo is a result, and no end of the evaluation
         return row | {"error": _reason(error)}
     if job.keep:
-        row["picture"] = _keep(terms, job, photo, hole, completed)
+        _keep(terms.output / picture_of(row), photo, hole, completed)
     return row | {"seconds": round(seconds, 4)}
 
 
@@ -185,21 +185,22 @@ def features(row: Row) -> np.ndarray:
     return np.frombuffer(base64.b64decode(row["features"]), np.float16)
 
 
-def _keep(terms: Terms, job: Job, photo: Photo, hole: np.ndarray, completed: Photo) -> str:
-    """Saves original, damaged and completed picture as PNG; returns the last one's path in the folder."""
-    folder = Path("pictures") / f"{job.number:06d}"
-    original, holes = folder / "original.png", folder / slug(masks_name(job.masks))
-    damaged, result = holes / "damaged.png", holes / f"{slug(job.model)}-completed.png"
+def picture_of(row: Row) -> str:
+    """Where a row's completed picture is kept, as a path in the folder of the results."""
+    return f"pictures/{int(row['photo']):06d}/{slug(row['masks'])}/{slug(row['model'])}-completed.png"
+
+
+def _keep(result: Path, photo: Photo, hole: np.ndarray, completed: Photo) -> None:
+    """Saves original, damaged and completed picture as PNG."""
     pixels = np.rint(images.rgb(photo, slice(None), slice(None)) * 255).astype(np.uint8)
-    if not (terms.output / original).exists():
-        _write(terms.output / original, pixels)
-    if not (terms.output / damaged).exists():
-        _write(terms.output / damaged, np.where(hole[..., None], np.uint8(255), pixels))
-    _write(
-        terms.output / result,
-        np.rint(images.rgb(completed, slice(None), slice(None)) * 255).astype(np.uint8),
-    )
-    return result.as_posix()
+    damaged = np.where(hole[..., None], np.uint8(255), pixels)
+    for path, picture in (
+        (result.parents[1] / "original.png", pixels),
+        (result.parent / "damaged.png", damaged),
+    ):
+        if not path.exists():
+            _write(path, picture)
+    _write(result, np.rint(images.rgb(completed, slice(None), slice(None)) * 255).astype(np.uint8))
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from retouch.errors import DataError, MaskError
 from retouch.models import DEFAULT, load
 from retouch.results import Row
 from retouch.sources import Source
+from retouch.summary import extremes, ranked
 from retouch.workers import in_processes
 
 BACKBONES = ("alex", "vgg", "squeeze")  # of LPIPS, as torchmetrics names them
@@ -115,6 +116,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
             count, failures = count + 1, failures + ("error" in row)
             if progress:
                 progress(count, wanted, failures)
+    for _ in _rows(settings, _telling(settings, index)):  # measured before: for their pictures alone
+        pass
     return Finished(len(jobs), wanted - len(jobs), failures)
 
 
@@ -152,6 +155,22 @@ def _jobs(settings: Settings, index: tuple[Source, ...]) -> Iterator[Job]:
             yield Job(number, index[number], "", ORIGINAL, False)
         for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
             yield Job(number, index[number], spec, model, keep)
+
+
+def _telling(settings: Settings, index: tuple[Source, ...]) -> list[Job]:
+    """The best, the median and the worst photo for each kind of hole, where their pictures are not kept yet."""
+    rows = results.read(settings.output).measured if settings.pictures else []
+    order = [name for name in ranked(rows) if name != ORIGINAL]
+    jobs = []
+    for spec in dict.fromkeys(settings.masks):
+        group = [row for row in rows if row["masks"] == cases.masks_name(spec)]
+        there = {row["model"] for row in group}
+        ahead = next((name for name in order if name in there), "")
+        for photo, name in itertools.product(extremes(group, ahead), order):
+            job = Job(photo, index[photo], spec, name, True)
+            if not (settings.output / cases.picture_of(job.about)).exists():
+                jobs.append(job)
+    return jobs
 
 
 def _check_masks(spec: str) -> None:

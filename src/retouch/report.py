@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from retouch import plots, protocols, results, summary, tables
-from retouch.cases import ORIGINAL
+from retouch.cases import ORIGINAL, picture_of
 from retouch.errors import DataError, needs
 from retouch.image import atomic_write
 from retouch.results import Results, Row
@@ -50,7 +50,6 @@ class Content:
     differences: tuple[Table, ...]
     regional: tuple[Table, ...]
     cases: tuple[tuple[str, list[tuple[str, list[Picture]]]], ...]
-    leader: str
     failures: list[Row]
 
 
@@ -129,7 +128,6 @@ def _content(found: Results, groups: Sequence[Group], order: Sequence[str], fold
         differences=tuple(compared),
         regional=tuple(tables.quality(group, tables.REGIONAL, timed=False) for group in groups),
         cases=tuple(_cases(found.measured, order, folder)),
-        leader=leader,
         failures=found.failed,
     )
 
@@ -169,53 +167,39 @@ def _cases(
     rows: Sequence[Row], order: Sequence[str], folder: Path
 ) -> list[tuple[str, list[tuple[str, list[Picture]]]]]:
     """By kind of hole: best, median and worst photo of the model that is ahead, and a few others."""
-    kept: dict[str, dict[int, dict[str, Row]]] = {}
-    for row in rows:
-        if "picture" in row and _inside(folder, row["picture"]):
-            kept.setdefault(row["masks"], {}).setdefault(row["photo"], {})[row["model"]] = row
     found = []
-    for masks, photos in sorted(kept.items()):
-        models = [model for model in order if any(model in of for of in photos.values())]
-        scored = [photo for photo, of in photos.items() if "psnr_hole" in of.get(models[0], {})]
-        scored.sort(key=lambda photo: (-photos[photo][models[0]]["psnr_hole"], photo))
-        chosen = {}
-        if scored:
-            chosen = {scored[-1]: "worst", scored[len(scored) // 2]: "median", scored[0]: "best"}
-            chosen = dict(reversed(chosen.items()))
-        for photo in sorted(photos):
-            if photo not in chosen and len(chosen) < 3 + EXAMPLES:
-                chosen[photo] = "another"
-        lines = [
-            (
-                f"{which}: {next(iter(photos[photo].values()))['name']}",
-                _pictures(photos[photo], models, folder),
-            )
-            for photo, which in chosen.items()
-        ]
-        found.append((masks, lines))
+    for masks in sorted({row["masks"] for row in rows if row["masks"]}):
+        group = [row for row in rows if row["masks"] == masks]
+        kept: dict[int, dict[str, Row]] = {}
+        for row in group:
+            if (folder / picture_of(row)).is_file():
+                kept.setdefault(row["photo"], {})[row["model"]] = row
+        there = {row["model"] for row in group}
+        ahead = next((model for model in order if model in there), "")
+        chosen = {photo: which for photo, which in summary.extremes(group, ahead).items() if photo in kept}
+        others = [photo for photo in sorted(kept) if photo not in chosen][: 3 + EXAMPLES - len(chosen)]
+        chosen |= dict.fromkeys(others, "another")
+        lines = []
+        for photo, which in chosen.items():
+            name = next(iter(kept[photo].values()))["name"]
+            lines.append((f"{which}: {name}", _pictures(kept[photo], order, folder)))
+        if lines:
+            found.append((masks, lines))
     return found
 
 
-def _inside(folder: Path, picture: str) -> bool:
-    """Whether a row's picture is a file of this folder."""
-    path = PurePosixPath(picture)
-    return not path.is_absolute() and ".." not in path.parts and (folder / path).is_file()
-
-
 def _pictures(rows: dict[str, Row], models: Sequence[str], folder: Path) -> list[Picture]:
-    anyone = PurePosixPath(next(iter(rows.values()))["picture"])
+    anyone = PurePosixPath(picture_of(next(iter(rows.values()))))
     wanted = [(str(anyone.parents[1] / "original.png"), "original")]
     wanted += [(str(anyone.parent / "damaged.png"), "damaged")]
     for model in models:
         if model in rows:
             score = rows[model].get("psnr")
-            wanted.append(
-                (
-                    rows[model]["picture"],
-                    model + (f", {score:.1f}\N{NO-BREAK SPACE}dB" if score is not None else ""),
-                )
-            )
-    return [Picture(_thumbnail(folder / path), path, text) for path, text in wanted if _inside(folder, path)]
+            said = f"{model}, {score:.1f}\N{NO-BREAK SPACE}dB" if score is not None else model
+            wanted.append((picture_of(rows[model]), said))
+    return [
+        Picture(_thumbnail(folder / path), path, text) for path, text in wanted if (folder / path).is_file()
+    ]
 
 
 def _thumbnail(path: Path) -> str:
@@ -253,7 +237,6 @@ def _html(content: Content, drawn: list[str], training: list[str]) -> str:
         regional=content.regional,
         plots=drawn,
         cases=content.cases,
-        leader=content.leader,
         curves=training,
         failures=content.failures,
         metrics=summary.ALL.values(),

@@ -191,6 +191,16 @@ def differences(group: Group, model: str, names: Sequence[str]) -> list[Differen
     return [Difference(model, other, name, e) for (other, name), e in zip(pairs, found, strict=True)]
 
 
+def extremes(rows: Sequence[Row], model: str) -> dict[int, str]:
+    """Photo -> "best", "median" or "worst" by a model's PSNR in the hole, for rows of one kind of hole."""
+    scores = {row["photo"]: row["psnr_hole"] for row in rows if row["model"] == model and "psnr_hole" in row}
+    photos = sorted(scores, key=lambda photo: (-scores[photo], photo))
+    if not photos:
+        return {}
+    # of few photos one is both: it is called by the later word
+    return {photos[0]: "best", photos[len(photos) // 2]: "median"} | {photos[-1]: "worst"}
+
+
 def ranked(rows: Sequence[Row], name: str = "psnr") -> list[str]:
     """The models, best first by a figure: over the photos and holes that all measured, or else over their own."""
     own: dict[str, dict[tuple[int, str], float]] = {}
