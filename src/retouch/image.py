@@ -79,7 +79,8 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
     else:
         hole = _white(read(source, max_pixels=max_pixels))
     if hole.shape != tuple(size):
-        name = f": {os.fspath(source)}" if isinstance(source, str | os.PathLike) else ""
+        known = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+        name = f": {os.fspath(known)}" if isinstance(known, str | os.PathLike) else ""
         raise MaskError(
             f"expected a mask of the image's size, {size[1]} x {size[0]}, "
             f"got one of {hole.shape[1]} x {hole.shape[0]}{name}"

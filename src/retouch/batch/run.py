@@ -90,6 +90,7 @@ def run(
             finish_shard(row["output"])
             if progress:
                 progress(there + count, total, failed)
+        storage.remove_empty(storage.join(output, work.PARTS))
     left = len(todo) - count
     return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)
 

@@ -21,11 +21,14 @@ from retouch.sources import Source
 
 
 def members(shard: str) -> dict[str, Source]:
-    """Where the members of a shard lie; none where there is no such file."""
+    """Where the members of a shard lie; none where there is no such file, or one that is no shard."""
     if not storage.is_file(shard):
         return {}
-    with storage.opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        return {m.name: Source(shard, m.name, m.offset_data, m.size) for m in archive if m.isreg()}
+    try:
+        with storage.opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            return {m.name: Source(shard, m.name, m.offset_data, m.size) for m in archive if m.isreg()}
+    except (tarfile.TarError, EOFError):
+        return {}
 
 
 def pack(jobs: Sequence[Job], output: str) -> None:

@@ -25,7 +25,7 @@ def plain(path: str) -> str:
     """A path without a trailing slash; ``file://`` addresses become local paths."""
     if path.startswith("file:"):
         path = unquote(urlsplit(path).path)
-    return path.rstrip("/") or "/"
+    return (path if is_address(path) else path.replace(os.sep, "/")).rstrip("/") or "/"
 
 
 def is_address(path: str) -> bool:
@@ -71,7 +71,7 @@ def names(folder: str) -> list[str]:
             found = [posixpath.relpath(path, inner) for path in system.find(inner)]
     else:
         found = []
-        for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        for place, folders, files in os.walk(folder, onerror=_refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inside = os.path.relpath(place, folder).replace(os.sep, "/")
             found += files if inside == "." else [f"{inside}/{name}" for name in files]
@@ -169,6 +169,14 @@ def remove(path: str) -> None:
     with _filesystem(path) as (system, inner):
         if system.exists(inner):
             system.rm(inner, recursive=True)
+
+
+def remove_empty(folder: str) -> None:
+    """Removes the empty ones of a local folder and those in it; object stores have none."""
+    if not is_address(folder):
+        for place, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):  # not empty
+                os.rmdir(place)
 
 
 @contextmanager

@@ -1,0 +1,341 @@
+"""Which photos `retouch batch` pairs with which masks, and what it refuses before any work. No picture is read."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retouch.batch import lists, storage
+from retouch.batch.pairs import Plan, plan
+from retouch.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    """Makes empty files: pairing looks at names alone."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def shard(path: str, *names: str) -> None:
+    """A tar shard of empty members."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+
+
+def triples(found: Plan) -> set[tuple[str, str, str]]:
+    return {(job.image.label, job.mask.label, job.output) for job in found.jobs}
+
+
+def test_by_stem_in_folders_below() -> None:
+    touch("p/a.jpg", "p/x/a.jpg", "p/x/y/b.TIFF", "m/a.png", "m/x/a.bmp", "m/x/y/b.png")
+    touch("p/notes.txt", "p/.hidden.jpg", "p/.trash/a.jpg", "m/.DS_Store")
+    found = plan("p", "m/", "out", "telea")
+    assert triples(found) == {
+        ("p/a.jpg", "m/a.png", "a.jpg"),
+        ("p/x/a.jpg", "m/x/a.bmp", "x/a.jpg"),
+        ("p/x/y/b.TIFF", "m/x/y/b.png", "x/y/b.TIFF"),
+    }
+    assert found.maskless == found.photoless == ()
+    assert {job.model for job in found.jobs} == {"telea"}
+
+
+@pytest.mark.parametrize("suffix", lists.SUFFIXES)
+def test_every_format_that_is_read(suffix: str) -> None:
+    touch(f"p/a{suffix}", "m/a.png")
+    assert [job.output for job in plan("p", "m", "out", "").jobs] == [f"a{suffix}"]
+
+
+def test_one_stem_in_two_formats_is_two_photos() -> None:
+    touch("p/a.jpg", "p/a.png", "m/a.png")
+    assert triples(plan("p", "m", "out", "")) == {
+        ("p/a.jpg", "m/a.png", "a.jpg"),
+        ("p/a.png", "m/a.png", "a.png"),
+    }
+    touch("m/a.jpg")  # now each has one of its own
+    assert {(job.output, job.mask.label) for job in plan("p", "m", "out", "").jobs} == {
+        ("a.jpg", "m/a.jpg"),
+        ("a.png", "m/a.png"),
+    }
+    touch("m/a.jpg.png")  # named after the whole name: meant for no other
+    assert ("p/a.jpg", "m/a.jpg.png", "a.jpg") in triples(plan("p", "m", "out", ""))
+
+
+def test_an_ambiguous_mask_is_refused() -> None:
+    touch("p/a.jpg", "m/a.png", "m/a.bmp")
+    with pytest.raises(DataError, match=r"\Ap/a.jpg: expected one mask, got m/a.bmp and m/a.png\Z"):
+        plan("p", "m", "out", "")
+
+
+def test_one_mask_for_all_and_one_photo() -> None:
+    touch("p/a.jpg", "p/x/b.png", "p/mask.png")
+    assert triples(plan("p", "p/mask.png", "out", "")) == {
+        ("p/a.jpg", "p/mask.png", "a.jpg"),
+        ("p/x/b.png", "p/mask.png", "x/b.png"),
+    }
+    assert triples(plan("p/a.jpg", "p/mask.png", "out", "")) == {("p/a.jpg", "p/mask.png", "a.jpg")}
+
+
+def test_masks_in_a_folder_of_the_photos() -> None:
+    touch("p/a.jpg", "p/x/b.jpg", "p/masks/a.png", "p/masks/x/b.png")
+    both = {("p/a.jpg", "p/masks/a.png", "a.jpg"), ("p/x/b.jpg", "p/masks/x/b.png", "x/b.jpg")}
+    assert triples(plan("p", "p/masks", "out", "")) == both
+
+
+def test_masks_in_a_folder_beside_each_photo() -> None:
+    touch("p/a.jpg", "p/x/b.jpg", "p/white/a.png", "p/x/white/b.png", "p/x/white/c.png")
+    found = plan("p", "white", "out", "")
+    assert triples(found) == {
+        ("p/a.jpg", "p/white/a.png", "a.jpg"),
+        ("p/x/b.jpg", "p/x/white/b.png", "x/b.jpg"),
+    }
+    assert found.photoless == ("p/x/white/c.png",)
+
+
+def test_masks_beside_the_photos() -> None:
+    touch("p/a.jpg", "p/a.mask.png", "p/x/b.png", "p/x/b.mask.bmp", "p/c.png")
+    found = plan("p", "p", "out", "")
+    assert triples(found) == {
+        ("p/a.jpg", "p/a.mask.png", "a.jpg"),
+        ("p/x/b.png", "p/x/b.mask.bmp", "x/b.png"),
+    }
+    assert found.maskless == ("p/c.png",)
+
+
+def test_patterns() -> None:
+    touch(
+        "p/a.jpg", "p/b.png", "p/x/c.jpg", "m/a_mask.png", "m/b_mask.png", "m/x/c_mask.png", "m/a_other.png"
+    )
+    assert {job.output for job in plan("p/*.jpg", "m/*_mask.png", "out", "").jobs} == {"a.jpg"}
+    found = plan("p/**/*.jpg", "m/**/*_mask.png", "out", "")
+    assert triples(found) == {
+        ("p/a.jpg", "m/a_mask.png", "a.jpg"),
+        ("p/x/c.jpg", "m/x/c_mask.png", "x/c.jpg"),
+    }
+    assert found.photoless == ("m/b_mask.png",)
+    assert {job.output for job in plan("p/[a-b].*", "m/*_mask.png", "out", "").jobs} == {"a.jpg", "b.png"}
+    assert {job.output for job in plan("p/x*", "m/**/*_mask.png", "out", "").jobs} == {"x/c.jpg"}  # a folder
+    assert {job.output for job in plan("*/x/*.jpg", "m/a_mask.png", "out", "").jobs} == {"p/x/c.jpg"}
+
+
+def test_a_name_with_magic_characters_is_a_name() -> None:
+    touch("p[1]/a.jpg", "m/a.png")
+    assert triples(plan("p[1]", "m", "out", "")) == {("p[1]/a.jpg", "m/a.png", "a.jpg")}
+
+
+def test_shards() -> None:
+    shard("p/one.tar", "a.jpg", "a.json", "x/b.png")
+    shard("p/two.tar", "a.jpg")
+    shard("m/one.tar", "a.png", "x/b.png")
+    shard("m/two.tar", "a.png", "z.png")
+    found = plan("p", "m", "out", "")
+    assert triples(found) == {
+        ("p/one.tar: a.jpg", "m/one.tar: a.png", "one.tar/a.jpg"),
+        ("p/one.tar: x/b.png", "m/one.tar: x/b.png", "one.tar/x/b.png"),
+        ("p/two.tar: a.jpg", "m/two.tar: a.png", "two.tar/a.jpg"),
+    }
+    assert {job.shard for job in found.jobs} == {"one.tar", "two.tar"}
+    assert found.photoless == ("m/two.tar: z.png",)
+    touch("mask.png")
+    assert len(plan("p/*.tar", "mask.png", "out", "").jobs) == 3
+
+
+def test_a_shard_alone() -> None:
+    shard("photos.tar", "a.jpg", "b.jpg")
+    shard("white.tar", "a.png", "b.png")
+    touch("m/a.png", "m/b.png")
+    alone = {("photos.tar: a.jpg", "photos.tar/a.jpg"), ("photos.tar: b.jpg", "photos.tar/b.jpg")}
+    for masks in ("white.tar", "m"):
+        assert {(job.image.label, job.output) for job in plan("photos.tar", masks, "out", "").jobs} == alone
+
+
+def test_webdataset_samples_with_masks() -> None:
+    shard("p/0.tar", "1.jpg", "1.mask.png", "1.txt", "2.jpg", "2.mask.png")
+    assert triples(plan("p", "p", "out", "")) == {
+        ("p/0.tar: 1.jpg", "p/0.tar: 1.mask.png", "0.tar/1.jpg"),
+        ("p/0.tar: 2.jpg", "p/0.tar: 2.mask.png", "0.tar/2.jpg"),
+    }
+
+
+def test_addresses_pair_as_folders_do(here: Path) -> None:
+    touch("p/a.jpg", "p/x/b.png", "m/a.png", "m/x/b.png")
+    memory = fsspec.filesystem("memory")
+    for name in ("p/a.jpg", "p/x/b.png", "m/a.png", "m/x/b.png"):
+        memory.pipe_file(f"/pairs/{name}", b"")
+    try:
+        local = {(job.output, Path(job.mask.path).name) for job in plan("p", "m", "out", "").jobs}
+        for root in (f"file://{here}", "memory://pairs"):
+            for spec in (f"{root}/p", f"{root}/p/", f"{root}/p/**/*.*"):
+                found = plan(spec, f"{root}/m", f"{root}/out", "")
+                assert {(job.output, Path(job.mask.path).name) for job in found.jobs} == local, spec
+                assert not found.maskless and not found.photoless
+        assert plan("p", "memory://pairs/m", "out", "").jobs[0].mask.path == "memory://pairs/m/a.png"
+    finally:
+        memory.rm("/pairs", recursive=True)
+
+
+# ---- lists ------------------------------------------------------------------------------------------------
+
+
+def write_csv(text: str, name: str = "jobs.csv") -> str:
+    touch("lists/p/a.jpg", "lists/p/b.png", "lists/m/a.png", "c.bmp")
+    Path("lists", name).write_text(text, encoding="utf-8")
+    return f"lists/{name}"
+
+
+def test_a_csv_list(here: Path) -> None:
+    text = (
+        f"﻿mask,image,model,output\nm/a.png,p/a.jpg,,\nm/a.png,p/b.png,fsr,new/B.jpg\nm/a.png,{here}/c.bmp,,\n"
+    )
+    found = plan(write_csv(text), "", "out", "telea")
+    assert [(job.output, job.model) for job in found.jobs] == [
+        ("p/a.jpg", "telea"),
+        ("new/B.jpg", "fsr"),
+        ("c.bmp", "telea"),
+    ]
+    assert found.jobs[0].image.path == "lists/p/a.jpg" and found.jobs[2].image.path == f"{here}/c.bmp"
+
+
+def test_a_jsonl_list() -> None:
+    rows = [
+        {"image": "p/a.jpg", "mask": "m/a.png", "model": None},
+        {"image": "../c.bmp", "mask": "m/a.png", "output": "c.png"},
+        {"image": "memory://no/where.png", "mask": "m/a.png"},
+    ]
+    text = "\n\n".join(json.dumps(row) for row in rows)
+    found = plan(write_csv(text, "jobs.jsonl"), "", "out", "telea")
+    assert [job.output for job in found.jobs] == ["p/a.jpg", "c.png", "where.png"]
+
+
+BAD_LISTS = [
+    ("image,mask,outptu\n", r"jobs.csv, line 1: expected the columns .*; got 'outptu'"),
+    ("image,output\n", r"jobs.csv, line 1: expected the columns .*; got none for mask"),
+    ("", r"jobs.csv, line 1: expected the columns"),
+    ("image,mask\n", r"jobs.csv: expected lines with photos and masks, got none"),
+    ("image,mask\np/a.jpg,m/a.png\np/b.png\n", r"jobs.csv, line 3: expected text for mask, got None"),
+    ("image,mask\n ,m/a.png\n", r"jobs.csv, line 2: expected a path for image, got none"),
+    ("image,mask\np/a.jpg,m/a.png,3\n", r"jobs.csv, line 2: expected 2 values, got more"),
+    (
+        "image,mask\np/no.jpg,m/a.png\n",
+        r"jobs.csv, line 2: expected a picture, got no such file: lists/p/no.jpg",
+    ),
+    ("image,mask,output\np/a.jpg,m/a.png,../a.jpg\n", r"line 2: expected an output's path inside of OUTPUT"),
+    ("image,mask,output\np/a.jpg,m/a.png,/a.jpg\n", r"line 2: expected an output's path inside of OUTPUT"),
+    ("image,mask,output\np/a.jpg,m/a.png,a.gif\n", r"line 2: expected an output that ends in"),
+    ('image,mask\np/a.jpg,"m/a.png\n', r"jobs.csv, line \d: expected CSV"),
+    (
+        "image,mask,output\np/a.jpg,m/a.png,o.png\np/b.png,m/a.png,./o.png\n",
+        r"got o.png for .*a.jpg and .*b.png",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BAD_LISTS)
+def test_bad_csv_lists(text: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        plan(write_csv(text), "", "out", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2: expected a line of JSON"),
+        ("[]", "line 2: expected a JSON object, got list"),
+        ('{"image": "p/a.jpg"}', "line 2: .*got none for mask"),
+        ('{"image": "p/a.jpg", "mask": 3}', "line 2: expected text for mask, got 3"),
+        ('{"image": "p/a.jpg", "mask": "m/a.png", "masks": ""}', "line 2: .*got 'masks'"),
+    ],
+)
+def test_bad_jsonl_lists(line: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        plan(write_csv('{"image": "p/a.jpg", "mask": "m/a.png"}\n' + line, "jobs.jsonl"), "", "out", "")
+
+
+def test_a_list_that_is_no_text() -> None:
+    write_csv("")
+    Path("lists/jobs.csv").write_bytes(b"image,mask\n\xff\xfe")
+    with pytest.raises(DataError, match="expected text in UTF-8"):
+        plan("lists/jobs.csv", "", "out", "")
+
+
+# ---- what is refused --------------------------------------------------------------------------------------
+
+BAD = [
+    (("no", "m", "out"), r"\Ano: expected photos, got no such file or folder\Z"),
+    (("p", "x/no", "out"), r"\Ax/no: expected masks, got no such file or folder\Z"),
+    (("p", "no", "out"), r"\Ano: expected masks, got no such file or folder, here or beside the photos\Z"),
+    (("empty", "m", "out"), r"\Aempty: expected photos \(.png .*\) or .tar shards of them, got none\Z"),
+    (("p", "empty", "out"), r"\Aempty: expected masks .* got none\Z"),
+    (("p/*.gif", "m", "out"), r"\Ap/\*.gif: expected photos .* got none\Z"),
+    (("p", "m", "p"), r"\Aexpected an output outside of p, whose pictures are read; got p\Z"),
+    (("p", "m", "p/out"), r"\Aexpected an output outside of p"),
+    (("p", "m", "link/out"), r"\Aexpected an output outside of p"),
+    (("p", "m", "m/out"), r"\Aexpected an output outside of m"),
+    (("p/*.jpg", "m", "p"), r"\Aexpected an output apart from what is read, got a.jpg for both\Z"),
+    (("p/a.jpg", "m/a.png", "p"), r"\Aexpected an output apart from what is read"),
+    (("p/a.jpg", "./p/a.jpg", "out"), r"\Aexpected photos and masks, got p/a.jpg for both\Z"),
+    (("bad.tar", "m", "out"), r"\Abad.tar: expected a tar shard of pictures, got"),
+    (
+        ("jobs.csv", "m", "out"),
+        r"\Aexpected LIST OUTPUT, as jobs.csv names the masks too; got MASKS as well: m\Z",
+    ),
+    (("no.csv", "", "out"), r"\Ano.csv: expected a list of photos and masks, got no such file\Z"),
+    (("up.tar", "m/a.png", "out"), r"\Aup.tar: \.\./a.jpg: expected a name inside of the output"),
+    (("twice.tar", "m/a.png", "out"), r"\Aexpected an output for each photo, got twice.tar/a.jpg for "),
+    (("nowhere://x", "m", "out"), r"\Anowhere://x: expected an address that fsspec knows, got: "),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_refused_before_any_work(words: tuple[str, str, str], says: str, here: Path) -> None:
+    touch("p/a.jpg", "m/a.png", "jobs.csv", "empty/notes.txt")
+    Path("link").symlink_to("p")
+    Path("bad.tar").write_bytes(b"no tar" * 200)
+    shard("up.tar", "../a.jpg")
+    shard("twice.tar", "a.jpg", "a.jpg")
+    before = sorted(here.rglob("*"))
+    with pytest.raises(DataError, match=says):
+        plan(*words, "telea")
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: Any) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", absent)
+    with pytest.raises(DataError, match=r"\As3://b/p: expected the package .*: Install s3fs to access S3\Z"):
+        plan("s3://b/p", "m", "out", "")
+
+
+# ---- paths ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from(["a", "b.c", "ü", "x y", "a'"]), min_size=1, max_size=4))
+def test_joined_paths_lie_inside(parts: list[str]) -> None:
+    for root in ("/r", "memory://r", "/r/s t"):
+        path = root
+        for part in parts:
+            path = storage.join(path, part)
+        assert storage.is_inside(path, root) and not storage.is_inside(root, path)
+        assert not storage.is_inside(f"{root}-other", root)
+        assert storage.absolute(path) == path == storage.plain(path + "/")
+
+
+def test_file_addresses_are_local_paths() -> None:
+    assert storage.plain("file:///a%20b/c/") == "/a b/c"
+    assert not storage.is_inside("/a", "memory://a")

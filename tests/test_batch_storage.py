@@ -1,0 +1,272 @@
+"""`retouch batch` on addresses (fsspec's ``memory://`` and ``file://``) and on tar shards: as on local folders."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+
+from retouch.batch import manifest, storage, work
+from retouch.cli import main
+from retouch.errors import DataError
+
+MEMORY = "memory://retouch-tests"
+NAMES = ("a.png", "b.jpg", "x/a.png")
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smooth_pixels: Callable[[int, int], np.ndarray]
+) -> Iterator[Path]:
+    """``photos`` and ``masks``, the same in memory, and completed in ``local``; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    hole = np.zeros((40, 48), np.uint8)
+    hole[10:20, 10:20] = 255
+    for number, name in enumerate(NAMES):
+        photo, mask = Path("photos", name), Path("masks", name).with_suffix(".png")
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(smooth_pixels(40, 48), number, axis=1)).save(photo)
+        Image.fromarray(np.roll(hole, 4 * number, axis=1)).save(mask)
+    memory = fsspec.filesystem("memory")
+    for path in (*Path("photos").rglob("*.*"), *Path("masks").rglob("*.*")):
+        memory.pipe_file(f"/retouch-tests/{path}", path.read_bytes())
+    assert batch("photos", "masks", "local") == 0
+    yield tmp_path
+    memory.rm("/retouch-tests", recursive=True)
+
+
+def batch(*words: Any) -> int:
+    return main(["batch", *map(str, words), "--model", "telea"])
+
+
+def in_memory(folder: str) -> dict[str, bytes]:
+    memory = fsspec.filesystem("memory")
+    root = f"/retouch-tests/{folder}"
+    return {path.removeprefix(f"{root}/"): memory.cat_file(path) for path in memory.find(root)}
+
+
+def on_disk(folder: str) -> dict[str, bytes]:
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def pictures(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if not name.endswith(".jsonl")}
+
+
+def rows(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    found = sorted(name for name in files if name.endswith(".jsonl"))
+    lines = b"".join(files[name] for name in found).decode().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k in ("output", "status", "sha256", "hole")}
+        for line in lines
+    ]
+
+
+def by_output(row: dict[str, Any]) -> str:
+    return str(row["output"])
+
+
+# ---- addresses --------------------------------------------------------------------------------------------
+
+
+def test_from_memory_to_memory(here: Path) -> None:
+    assert batch(f"{MEMORY}/photos", f"{MEMORY}/masks", f"{MEMORY}/out") == 0
+    assert pictures(in_memory("out")) == pictures(on_disk("local"))
+    assert sorted(rows(in_memory("out")), key=by_output) == sorted(rows(on_disk("local")), key=by_output)
+
+
+@pytest.mark.parametrize("output", ["out", "file://HERE/out", f"{MEMORY}/out"])
+@pytest.mark.parametrize("photos", ["photos", "file://HERE/photos", f"{MEMORY}/photos/**/*.*"])
+def test_any_way_round(photos: str, output: str, here: Path) -> None:
+    words = [word.replace("HERE", str(here)) for word in (photos, "masks", output)]
+    assert batch(*words) == 0
+    found = in_memory("out") if "memory" in output else on_disk("out")
+    assert pictures(found) == pictures(on_disk("local"))
+
+
+def test_resume_in_a_store(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    words = (f"{MEMORY}/photos", f"{MEMORY}/masks", f"{MEMORY}/out")
+    assert batch(*words, "--resume") == 0
+    assert batch(*words) == 2
+    assert "expected a new output" in capsys.readouterr().err
+    whole = in_memory("out")
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/retouch-tests/out/a.png", whole["a.png"][:-3])
+    memory.rm_file("/retouch-tests/out/b.jpg")
+    monkeypatch.setattr(manifest, "EVERY", 0.0)  # a file of lines for each photo
+    assert batch(*words, "--resume") == 0
+    assert "2 photos completed" in capsys.readouterr().out
+    again = in_memory("out")
+    assert pictures(again) == pictures(whole)
+    assert sorted(row["output"] for row in rows({k: v for k, v in again.items() if k not in whole})) == [
+        "a.png",
+        "b.jpg",
+    ]
+
+
+def test_a_store_that_refuses(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def denied(*_: Any, **__: Any) -> None:
+        raise RuntimeError("AccessDenied\nrequest 7")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", denied)
+    assert batch("photos", "masks", f"{MEMORY}/out") == 2
+    err = capsys.readouterr().err
+    assert err == f"retouch: {MEMORY}/out/manifest-000001.jsonl: the store refuses: AccessDenied\n"
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", denied)
+    assert batch(f"{MEMORY}/photos", "masks", "out") == 1
+    assert (
+        f"failed: {MEMORY}/photos/a.png: {MEMORY}/photos/a.png: the store refuses" in capsys.readouterr().out
+    )
+
+
+def test_other_stores_get_a_rename(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PUT_WHOLE", ())
+    assert batch("photos", "masks", f"{MEMORY}/out") == 0
+    assert pictures(in_memory("out")) == pictures(on_disk("local"))
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(MemoryFileSystem, "mv", broken)
+    with pytest.raises(OSError, match="no"):
+        storage.write(f"{MEMORY}/new/a.png", b"data")
+    assert in_memory("new") == {}
+
+
+def test_ranges_and_removal(here: Path) -> None:
+    for root in (MEMORY, "."):
+        storage.write(f"{root}/deep/er/x", b"0123456789")
+        assert storage.read(f"{root}/deep/er/x") == b"0123456789"
+        assert storage.read(f"{root}/deep/er/x", 3, 4) == b"3456"
+        assert storage.read(f"{root}/deep/er/x", 8) == b"89"
+        assert storage.names(f"{root}/deep") == ["er/x"]
+        storage.remove(f"{root}/deep")
+        storage.remove(f"{root}/deep")
+        assert not storage.is_folder(f"{root}/deep")
+        with pytest.raises(FileNotFoundError):
+            storage.read(f"{root}/deep/er/x")
+
+
+# ---- shards -----------------------------------------------------------------------------------------------
+
+
+def write_shard(path: str, members: dict[str, bytes]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as shard:
+        for name, data in members.items():
+            header = tarfile.TarInfo(name)
+            header.size, header.mtime = len(data), 1_700_000_000
+            shard.addfile(header, io.BytesIO(data))
+
+
+def read_shard(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as shard:
+        return {member.name: shard.extractfile(member).read() for member in shard}
+
+
+@pytest.fixture
+def shards(here: Path) -> dict[str, bytes]:
+    """``shards``: one of the photos with captions and masks, one with the first photo alone; their outputs."""
+    samples: dict[str, bytes] = {}
+    for number, name in enumerate(NAMES):
+        samples[f"{number}{Path(name).suffix}"] = Path("photos", name).read_bytes()
+        samples[f"{number}.mask.png"] = Path("masks", name).with_suffix(".png").read_bytes()
+        samples[f"{number}.txt"] = f"caption {number}".encode()
+    write_shard("shards/one.tar", samples)
+    write_shard("shards/more/two.tar", {name: samples[name] for name in ("0.png", "0.mask.png")})
+    done = {f"{n}{Path(name).suffix}": Path("local", name).read_bytes() for n, name in enumerate(NAMES)}
+    return done | {f"{number}.txt": samples[f"{number}.txt"] for number in range(3)}
+
+
+def check(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    assert set(pictures(found)) == {"one.tar", "more/two.tar"}
+    one = read_shard(found["one.tar"])
+    assert one == expected
+    assert list(one) == ["0.png", "0.txt", "1.jpg", "1.txt", "2.png", "2.txt"]
+    assert read_shard(found["more/two.tar"]) == {"0.png": expected["0.png"]}
+
+
+def test_shards_in_shards_out(shards: dict[str, bytes]) -> None:
+    assert batch("shards", "shards", "out") == 0
+    check(on_disk("out"), shards)
+    assert {row["output"] for row in rows(on_disk("out"))} == {
+        *(f"one.tar/{name}" for name in ("0.png", "1.jpg", "2.png")),
+        "more/two.tar/0.png",
+    }
+    assert batch("shards", "shards", "again", "--workers", 1) == 0
+    assert pictures(on_disk("again")) == pictures(on_disk("out"))  # whatever the order of finishing
+    assert not Path("out", work.PARTS).exists()
+
+
+def test_shards_in_a_store(shards: dict[str, bytes]) -> None:
+    storage.upload(Path("shards/one.tar"), f"{MEMORY}/shards/one.tar")
+    storage.upload(Path("shards/more/two.tar"), f"{MEMORY}/shards/more/two.tar")
+    assert batch(f"{MEMORY}/shards", f"{MEMORY}/shards", f"{MEMORY}/out") == 0
+    check(in_memory("out"), shards)
+    before = in_memory("out")
+    assert batch(f"{MEMORY}/shards", f"{MEMORY}/shards", f"{MEMORY}/out", "--resume") == 0
+    assert in_memory("out").items() >= before.items()
+
+
+def test_a_failed_photo_is_left_out_of_its_shard_until_it_is_done(
+    shards: dict[str, bytes], capsys: Any
+) -> None:
+    with tarfile.open("shards/one.tar") as shard:
+        samples = {member.name: shard.extractfile(member).read() for member in shard}
+    broken = samples | {"1.jpg": samples["1.jpg"][: len(samples["1.jpg"]) // 2]}
+    write_shard("shards/one.tar", broken)
+    assert batch("shards", "shards", "out") == 1
+    one = read_shard(Path("out/one.tar").read_bytes())
+    assert one == {name: data for name, data in shards.items() if name != "1.jpg"}
+    write_shard("shards/one.tar", samples)
+    capsys.readouterr()
+    assert batch("shards", "shards", "out", "--resume") == 0
+    assert "1 photos completed" in capsys.readouterr().out
+    check(on_disk("out"), shards)
+
+
+def test_a_shard_whose_packing_was_lost_is_packed(
+    shards: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "out/one.tar")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "upload", full)
+        assert batch("shards", "shards", "out") == 2
+    assert not list(Path("out").rglob("*.tar.tmp")) and not Path("out/one.tar").is_file()
+    assert batch("shards", "shards", "out", "--resume") == 0
+    check(on_disk("out"), shards)
+    Path("out/one.tar").unlink()
+    assert batch("shards", "shards", "out", "--resume") == 0
+    check(on_disk("out"), shards)
+
+
+def test_a_damaged_output_shard(shards: dict[str, bytes], capsys: Any) -> None:
+    assert batch("shards", "shards", "out") == 0
+    Path("out/one.tar").write_bytes(b"no shard" * 300)
+    assert batch("shards", "shards", "out", "--resume") == 0
+    check(on_disk("out"), shards)
+
+
+def test_long_names_in_shards(here: Path) -> None:
+    name = f"{'d' * 120}/{'n' * 180}.png"
+    write_shard("long/0.tar", {name: Path("photos/a.png").read_bytes()})
+    assert batch("long", "masks/a.png", "out") == 0
+    assert read_shard(Path("out/0.tar").read_bytes()) == {name: Path("local/a.png").read_bytes()}
+
+
+def test_a_lock_is_no_matter_of_stores(here: Path) -> None:
+    with manifest.appending(f"{MEMORY}/out"), manifest.appending(f"{MEMORY}/out"):
+        pass
+    with manifest.appending("new"), pytest.raises(DataError, match="alone"), manifest.appending("new"):
+        pass
