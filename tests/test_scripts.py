@@ -1,0 +1,87 @@
+"""The scripts that train the shipped models, run with a command that only writes down how it was called."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retouch.cli import app
+from retouch.methods import METHODS
+from retouch.training.settings import Settings, configure
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+MODELS = ["glcic-cifar10", "dcgan-faces", "glcic-faces", "wgan-faces", "search-faces-sigmoid",
+          "search-faces-softmax", "search-faces-mse", "recurrent-faces"]  # fmt: skip
+
+STAND_IN = """
+import json, sys
+from pathlib import Path
+words = sys.argv[1:]
+with open({log!r}, "a") as log:
+    log.write(json.dumps(words) + "\\n")
+value = lambda name: words[words.index(name) + 1]
+if words[0] == "train":
+    Path(value("--output"), "checkpoint").mkdir(parents=True, exist_ok=True)
+    if Path(value("--output")).name == {cut!r}:
+        sys.exit(143)
+if words[0] == "export":
+    Path(value("--output"), value("--name") + ".json").write_text("")
+"""
+
+
+def run(script: str, folder: Path, *arguments: str, cut: str = "") -> tuple[int, list[list[str]]]:
+    """Runs a script: its exit status and the commands that it gave, the training ``cut`` being stopped."""
+    log = folder / "log.jsonl"
+    log.write_text("")
+    command = folder / "retouch"
+    command.write_text(f"#!{sys.executable}\n" + STAND_IN.format(log=str(log), cut=cut))
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", SCRIPTS / script, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    return done.returncode, [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def settings_of(words: list[str]) -> Settings:
+    """Checks a command as ``retouch`` itself would, but for what is on the disk."""
+    _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+    if words[0] == "train":
+        kind, _ = METHODS[bound.args[0]].load()
+        configure(kind, dict(pair.split("=", 1) for pair in bound.kwargs["set_"]))
+    return bound.kwargs.get("settings")
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+def test_train_all_trains_and_exports_every_model(tmp_path: Path, scale: int) -> None:
+    arguments = ("data", "vgg.safetensors", str(tmp_path), str(scale), "--precision", "bf16-mixed")
+    status, commands = run("train_all.sh", tmp_path, *arguments)
+    assert status == 0
+    assert [words[0] for words in commands] == ["train", "curves", "export"] * len(MODELS)
+    assert [Path(words[words.index("--output") + 1]).name for words in commands[::3]] == MODELS
+    for words in commands:
+        settings = settings_of(words)
+        if settings is not None:
+            assert settings.steps % scale == 0 and settings.precision == "bf16-mixed" and not settings.resume
+    assert run("train_all.sh", tmp_path, *arguments) == (0, [])  # all is done
+
+
+def test_train_all_goes_on_with_what_was_cut(tmp_path: Path) -> None:
+    arguments = ("data", "vgg.safetensors", str(tmp_path))
+    status, first = run("train_all.sh", tmp_path, *arguments, cut="glcic-faces")
+    assert status == 143 and len(first) == 2 * 3 + 1
+    status, second = run("train_all.sh", tmp_path, *arguments)
+    assert status == 0
+    assert second[0] == [*first[-1], "--resume"]
+    assert len(first) + len(second) == 3 * len(MODELS) + 1
+
+
+def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
+    status, commands = run("train_recurrent_scenes.sh", tmp_path, "data", "vgg.safetensors", str(tmp_path))
+    assert status == 0 and len(commands) == 7
+    for words in commands:
+        assert settings_of(words).minutes > 0
