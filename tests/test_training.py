@@ -1,4 +1,4 @@
-"""The training loop with a tiny method: resume, kills, signals, bad input, two processes."""
+"""The training loop with a tiny method: resume, kills, signals, bad input."""
 
 import dataclasses
 import json
@@ -324,7 +324,7 @@ def script(tmp_path: Path, photos: str, output: Path, overrides: str = "{}", **c
         f"if __name__ == '__main__':\n"
         f"    finished = run({photos!r}, Path({str(output)!r}), {overrides}, **{changes!r})\n"
         "    line = f'{finished.why} {finished.signal} {finished.step} {finished.first}\\n'\n"
-        "    os.write(1, line.encode())  # at once: two processes share the pipe\n"
+        "    os.write(1, line.encode())\n"
     )
     return [sys.executable, "-W", "error", str(file)]
 
@@ -533,25 +533,6 @@ def test_compiled_networks_train_alike(photos: str, tmp_path: Path, monkeypatch:
     run(photos, tmp_path / "compiled", steps=2, compile=True)
     run(photos, tmp_path / "compiled", steps=3, compile=True, resume=True)
     assert_same(tmp_path / "plain", tmp_path / "compiled")
-
-
-@pytest.mark.parametrize("frozen", [True, False])
-def test_two_processes_train_as_one(photos: str, tmp_path: Path, frozen: bool) -> None:
-    overrides = {"noise": False, "frozen": frozen}
-    two = {"devices": 2, "strategy": "ddp", "steps": 5, "log_every": 1, "sample_every": 5, "batch": 8}
-    command = script(tmp_path, photos, tmp_path / "two", repr(overrides), **two)
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n")) == ["", "steps None 5 False", "steps None 5 True"]
-    alone = {**two, "devices": 1, "strategy": "auto"}
-    run(photos, tmp_path / "one", overrides, **alone)
-    for one, other in zip(stats(tmp_path / "one"), stats(tmp_path / "two"), strict=True):
-        assert one == pytest.approx(other, abs=1e-4)
-    (_, one_weights), (_, two_weights) = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
-    for name, tensor in one_weights["generator.ema"].items():
-        torch.testing.assert_close(tensor, two_weights["generator.ema"][name], atol=1e-4, rtol=1e-3)
-    # what two processes left, one goes on with
-    assert run(photos, tmp_path / "two", overrides, **{**alone, "steps": 6}, resume=True).step == 6
 
 
 # what a person sees

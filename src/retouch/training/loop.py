@@ -5,7 +5,7 @@
     RUN/tensorboard/      the same, for TensorBoard
     RUN/samples/*.png     original, damaged, completed with the averaged weights; named after the step
 
-Everything random in step k comes from (seed, k, process), so nothing but k has to be kept to go on exactly.
+Everything random in step k comes from (seed, k), so nothing but k has to be kept to go on exactly.
 """
 
 import copy
@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
-from retouch.training import data
+from retouch.training import data, together
 from retouch.training.checkpoints import (
     Weights,
     holds_run,
@@ -49,7 +49,10 @@ MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
 
 
 class Method(Protocol):
-    """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them."""
+    """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them.
+
+    Noise that a step draws without a generator of its own has one row for each sample (see ``together``).
+    """
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]  # each belongs to the network of the same key
@@ -127,16 +130,19 @@ def train(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.nodes,
-            strategy=settings.strategy,
+            strategy=together.Together() if settings.devices * settings.nodes > 1 else "auto",
             precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
         )
+        if isinstance(fabric.strategy, together.Together) and fabric.strategy.cluster_environment:
+            fabric.strategy.cluster_environment.validate_settings(settings.devices, settings.nodes)
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"expected devices that this machine has, got: {reason}") from error
     run = partial(
         _train, build=partial(build, config), settings=settings, sources=sources, state=state, weights=weights
     )
-    finished: Finished = fabric.launch(run)
+    with together.launched(fabric):
+        finished: Finished = fabric.launch(run)
     return finished
 
 
@@ -148,7 +154,8 @@ def _train(
     state: dict[str, Any],
     weights: Weights,
 ) -> Finished:
-    first, run = fabric.is_global_zero, settings.output
+    first, many, run = fabric.is_global_zero, fabric.world_size > 1, settings.output
+    together.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
     with restored(settings.threads), signals() as caught:
         # 1. The method, its average, and the state to go on with
         torch.manual_seed(settings.seed)
@@ -167,6 +174,8 @@ def _train(
                 method.networks[name], method.optimizers[name] = fabric.setup(ready, optimizers[name])
             else:
                 method.networks[name] = fabric.setup_module(ready)
+        together.share_norms(fabric, bare)
+        backward = together.backward(fabric, bare)
         if settings.resume:
             for name, optimizer in optimizers.items():
                 load_optimizer(optimizer, state["optimizers"][name], weights.get(f"{name}.optimizer", {}))
@@ -201,7 +210,7 @@ def _train(
         # 3. The steps
         if first and not settings.resume:
             save()  # from here on the folder always holds a whole checkpoint
-        fabric.barrier()
+        together.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()
         logged = state["images"]
@@ -222,8 +231,9 @@ def _train(
             while settings.steps is None or state["step"] < settings.steps:
                 k = state["step"]
                 image, hole = _floats(*next(batches), fabric.device, settings.channels_last)
-                torch.manual_seed(_step_seed(settings.seed, k, fabric.global_rank))
-                values = method.step(image, hole, k, backward=fabric.backward)
+                torch.manual_seed(_step_seed(settings.seed, k))
+                with together.SharedNoise(fabric.global_rank, fabric.world_size) if many else nullcontext():
+                    values = method.step(image, hole, k, backward=backward)
                 state["seconds"] = before + time.monotonic() - begun
                 late = settings.minutes is not None and state["seconds"] >= 60 * settings.minutes
                 values, stop = _agree(fabric, values, SIGNAL if caught else MINUTES if late else 0)
@@ -255,7 +265,7 @@ def _train(
             save()
             if settings.sample_every:
                 samples()
-        fabric.barrier()
+        together.meet(fabric)
         why: Literal["steps", "minutes", "signal"]
         why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
         number = (caught or [signal.SIGTERM])[0] if why == "signal" and first else None
@@ -298,8 +308,8 @@ def _floats(
     return image.float().div_(255).contiguous(memory_format=layout), hole.float()
 
 
-def _step_seed(seed: int, k: int, rank: int) -> int:
-    return int(np.random.SeedSequence((seed, k, rank)).generate_state(1, np.uint32)[0])
+def _step_seed(seed: int, k: int) -> int:
+    return int(np.random.SeedSequence((seed, k, 0)).generate_state(1, np.uint32)[0])
 
 
 def _agree(fabric: Fabric, values: dict[str, float], stop: int) -> tuple[dict[str, float], int]:
@@ -307,7 +317,7 @@ def _agree(fabric: Fabric, values: dict[str, float], stop: int) -> tuple[dict[st
     if fabric.world_size == 1:
         return values, stop
     sent = torch.tensor([*values.values(), stop == MINUTES, stop == SIGNAL], device=fabric.device)
-    *means, late, caught = cast(Tensor, fabric.all_reduce(sent, reduce_op="mean")).tolist()
+    *means, late, caught = together.total(sent).div_(fabric.world_size).tolist()
     return dict(zip(values, means, strict=True)), SIGNAL if caught else MINUTES if late else 0
 
 

@@ -17,6 +17,7 @@ from retouch.options import Whole
 FIXED = (
     "data", "size", "zoom", "whole", "mirror", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision",
 )  # fmt: skip
+STRATEGIES = ("auto", "ddp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -46,7 +47,7 @@ class Settings:
         accelerator: Fabric's: ``auto``, ``cpu``, ``cuda``, ``mps``.
         devices: number of devices on each node.
         nodes: number of machines.
-        strategy: Fabric's: ``auto``, ``ddp``, ...
+        strategy: how several devices train as one: ``auto`` or ``ddp``, which are the same.
         threads: of PyTorch on the CPU; None: its own choice.
         checkpoint_minutes: time between checkpoints.
         log_every: steps between two lines of ``stats.jsonl``, which hold means over those steps.
@@ -106,6 +107,8 @@ class Settings:
             raise TrainingError(f"mask_size: expected at least size = {self.size}, got {self.mask_size}")
         if self.precision not in PRECISIONS:
             raise TrainingError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.strategy not in STRATEGIES:
+            raise TrainingError(f"strategy: expected {' or '.join(STRATEGIES)}, got {self.strategy!r}")
         if self.batch % (self.devices * self.nodes):
             raise TrainingError(
                 f"batch: expected a multiple of the {self.devices * self.nodes} devices, got {self.batch}"
