@@ -22,6 +22,7 @@ bench: .venv/.full  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/batch.py
 
 .venv/.pip:
 	$(PYTHON) -m venv .venv

@@ -130,6 +130,8 @@ def test_patterns() -> None:
     assert {job.output for job in plan("p/[a-b].*", "m/*_mask.png", "out", "").jobs} == {"a.jpg", "b.png"}
     assert {job.output for job in plan("p/x*", "m/**/*_mask.png", "out", "").jobs} == {"x/c.jpg"}  # a folder
     assert {job.output for job in plan("*/x/*.jpg", "m/a_mask.png", "out", "").jobs} == {"p/x/c.jpg"}
+    touch("p/d_in/e.jpg", "m/d_in/e_mask.png")  # a folder again, whose name ends as the pattern does
+    assert {job.output for job in plan("p/*_in", "m/*/*_mask.png", "out", "").jobs} == {"d_in/e.jpg"}
 
 
 def test_a_name_with_magic_characters_is_a_name() -> None:

@@ -529,6 +529,14 @@ def test_progress_without_a_terminal(here: Path, say: Say, monkeypatch: pytest.M
     assert re.fullmatch(r"7 of 7 photos, [\d.e+]+ photos/s, 0:00:00 left", lines[-1])
 
 
+def test_progress_on_a_terminal(here: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    damage()
+    _, _, err = say("photos", "masks", "out", "--model", "telea")
+    plain = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", err)
+    assert re.search(r"7/7 [\d.e+]+ photos/s, 0:00:00 left, 4 failures", plain)
+
+
 def test_light_start() -> None:
     """Neither PyTorch nor fsspec nor ONNX Runtime for local files and a classical model."""
     script = (

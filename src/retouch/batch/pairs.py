@@ -160,7 +160,8 @@ def _found(spec: str, what: str) -> Iterator[_Found]:
             empty = False
             # The photos of a shard that stands alone pair by their own names, those of many by the shard's too.
             key = source.name if source.name and source.path == spec else inner
-            yield _Found(source, key.removesuffix(tail) if tail else posixpath.splitext(key)[0], inner)
+            fits = tail and key.endswith(tail)  # not so in a folder that the pattern has found
+            yield _Found(source, key.removesuffix(tail) if fits else posixpath.splitext(key)[0], inner)
     if empty:
         kinds = f"({' '.join(SUFFIXES)}) or .tar shards of them"
         raise DataError(f"{spec}: expected {what} {kinds}, got none")

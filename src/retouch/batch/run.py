@@ -72,8 +72,7 @@ def run(
     output, stop = storage.plain(output), stop or threading.Event()
     todo = missing(plan.jobs, output, settings)
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
-    count, failures = 0, list[Row]()
-    failed = 0
+    count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
         _sweep(plan.jobs, output)
         finish_shard = _packing(plan.jobs, todo, output)

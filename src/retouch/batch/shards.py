@@ -67,6 +67,9 @@ def pack(jobs: Sequence[Job], output: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         storage.upload(temporary, shard)
+    except OSError as error:
+        error.filename = shard  # not the temporary file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     storage.remove(parts)
