@@ -18,6 +18,7 @@ from conftest import LIMITS, tiny_card, tiny_network, write_model
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from retouch import sessions
 from retouch.cards import DEFAULT, Card, cards, parse_card, weights_size
 from retouch.classical import CLASSICAL
 from retouch.errors import MissingExtraError, ModelError
@@ -160,10 +161,11 @@ def test_sessions_are_made_once_and_shared(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = MODELS.onnx_session
-    monkeypatch.setattr(MODELS, "_sessions", {})
-    monkeypatch.setattr(MODELS, "onnx_session", lambda *args: made.append(args[1]) or original(*args))
+    original = sessions.onnx_session
+    monkeypatch.setattr(sessions, "_sessions", {})
+    monkeypatch.setattr(sessions, "onnx_session", lambda *args: made.append(args[1]) or original(*args))
     copy = write_model(tmp_path, "copy", tiny_model.read_bytes())
+    sessions.begin(str(tiny_model), 1)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         models = list(pool.map(lambda path: load(path, threads=1), [tiny_model, copy] * 8))
     load(tiny_model, threads=2)
@@ -172,15 +174,36 @@ def test_sessions_are_made_once_and_shared(
 
 
 def test_old_sessions_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions: dict[Any, Any] = {}
-    monkeypatch.setattr(MODELS, "_sessions", sessions)
-    monkeypatch.setattr(MODELS, "onnx_session", lambda *_: object())
-    first = MODELS._session(b"", "0", 1, "x")
-    assert MODELS._session(b"", "0", 1, "x") is first
-    for i in range(1, MODELS.SESSIONS + 1):
-        MODELS._session(b"", str(i), 1, "x")
-    assert len(sessions) == MODELS.SESSIONS
-    assert ("0", 1) not in sessions
+    monkeypatch.setattr(sessions, "_sessions", {})
+    monkeypatch.setattr(sessions, "onnx_session", lambda *_: object())
+    first = sessions.shared(b"0", 1, "x")
+    assert sessions.shared(b"0", 1, "x") is first
+    for i in range(1, sessions.KEPT + 1):
+        sessions.shared(str(i).encode(), 1, "x")
+    assert len(sessions._sessions) == sessions.KEPT
+    assert sessions.shared(b"0", 1, "x") is not first
+
+
+@pytest.mark.parametrize(
+    "name", ["telea", "nothing", "gone.onnx", "folder", "hf:owner/name", "model.safetensors"]
+)
+def test_what_is_no_network_begins_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    monkeypatch.setattr(sessions, "_sessions", {})
+    sessions.begin(name, None)
+    assert sessions._sessions == {}
+
+
+def test_a_broken_network_that_was_begun_is_told_of_when_it_is_loaded(tmp_path: Path) -> None:
+    path = write_model(tmp_path, "broken", b"no network")
+    sessions.begin(str(path), None)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="expected a network in ONNX"):
+            load(path)
 
 
 def test_a_replaced_file_is_a_new_model(tiny_model: Path) -> None:

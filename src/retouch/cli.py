@@ -62,6 +62,9 @@ def complete(
         threads: Cores that the model may use; all by default.
         overwrite: Replace the output if it exists.
     """
+    from retouch import sessions
+
+    sessions.begin(model, threads)  # meanwhile the rest is imported
     from retouch import files
 
     output = output or files.completed_path(image)

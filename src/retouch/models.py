@@ -9,8 +9,6 @@ import difflib
 import hashlib
 import importlib.resources
 import os
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import PIL.Image
 
-from retouch import engine
+from retouch import engine, sessions
 from retouch import image as images
 from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, cards, parse_card, shipped_names, shipped_weights
@@ -31,13 +29,9 @@ from retouch.image import Source
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
-__all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "onnx_session", "parse_card"]
+__all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "parse_card"]
 
 Search = Literal["paper", "inverter"]
-CONTRACT = (
-    "inputs image (B, 3, H, W) and hole (B, 1, H, W), output completion (B, 3, H, W), float32, H and W open"
-)
-SESSIONS = 8  # inference sessions kept for sharing; the oldest goes first
 
 
 # ---- networks in ONNX Runtime -----------------------------------------------------------------------------
@@ -72,65 +66,6 @@ class OnnxPredictor:
             size = f"{image.shape[3]} x {image.shape[2]}"
             raise ModelError(f"{self.name}: failed on a window of {size}: {first_line(error)}") from error
         return np.asarray(completion)
-
-
-_sessions: "dict[tuple[str, int], InferenceSession]" = {}
-_sessions_lock = threading.Lock()
-
-
-def _session(weights: bytes, sha256: str, threads: int, source: str) -> "InferenceSession":
-    """The session for some weights and a number of threads (0: all cores): made once, then shared.
-
-    The key is the content, not the path: a file that was replaced is a new model, a copied one is not.
-    """
-    with _sessions_lock:
-        if (sha256, threads) not in _sessions:
-            session = onnx_session(weights, threads, source)
-            while len(_sessions) >= SESSIONS:
-                del _sessions[next(iter(_sessions))]
-            _sessions[sha256, threads] = session
-        return _sessions[sha256, threads]
-
-
-def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession":
-    """A new session for a network on the CPU.
-
-    Args:
-        weights: the content of an ONNX file.
-        threads: cores that it may use; 0: all.
-        source: its name, for messages.
-
-    Raises:
-        ModelError: not a network in ONNX, or one with other inputs and outputs than Retouch expects.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # it would hold the largest window's memory a second time
-    options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said in one line
-    try:
-        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as in OnnxPredictor
-        raise ModelError(f"{source}: expected a network in ONNX, got {first_line(error)}") from error
-    inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
-    outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
-    if not (_fits(inputs, {"image": 3, "hole": 1}) and _fits(outputs, {"completion": 3})):
-        got = ", ".join(f"{name} {tuple(shape)}" for name, _, shape in (*inputs, *outputs))
-        raise ModelError(f"{source}: expected {CONTRACT}; got {got}")
-    return session
-
-
-def _fits(values: Sequence[tuple[str, str, Sequence[int | str | None]]], channels: dict[str, int]) -> bool:
-    """Whether a network's inputs or outputs, (name, type, shape), are those of the contract."""
-    return {name for name, _, _ in values} == set(channels) and all(
-        kind == "tensor(float)"
-        and len(shape) == 4
-        and (shape[1] == channels[name] or not isinstance(shape[1], int))
-        and not any(isinstance(side, int) for side in shape[2:])
-        for name, kind, shape in values
-    )
 
 
 # ---- loading ----------------------------------------------------------------------------------------------
@@ -271,7 +206,7 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
             "the file is damaged or was changed"
         )
     if path.suffix.lower() == ".onnx":
-        session = _session(weights, sha256, threads or 0, str(path))
+        session = sessions.shared(weights, threads or 0, str(path))
         return Model(name, OnnxPredictor(name, card.limits, session), card)
     with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching

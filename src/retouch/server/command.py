@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from retouch import sessions
 from retouch.errors import ServerError, needs
 from retouch.options import Whole
 from retouch.server.settings import Settings
@@ -39,6 +40,8 @@ def serve(
         allow_host: A name that the server goes by, beside its addresses; may be repeated.
         insecure: Listen to other machines without a token.
     """
+    settings = settings or Settings()
+    sessions.begin(settings.model, settings.threads)  # meanwhile the rest is imported
     with needs("serve", "serving"):
         import uvicorn
 
@@ -50,7 +53,7 @@ def serve(
             f"expected a --token to listen at {host}, where other machines reach the server, got none "
             f"(for instance --token {secrets.token_urlsafe(18)}; --insecure does without)"
         )
-    app = create_app(settings or Settings(), token=secret, hosts=allow_host)
+    app = create_app(settings, token=secret, hosts=allow_host)
     app.state.house.shelf.get(app.state.house.shelf.current)  # a model that is not there is said now
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every damaged form
     listening = _listening(host, port)
