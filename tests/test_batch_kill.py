@@ -23,46 +23,55 @@ PHOTOS = 90  # more than the kills let through
 KILLS = 20
 OPTIONS = ("--model", "telea", "--workers", "2", "--resume")
 
-# A process that kills itself at its n-th write, sync or rename: between two of those nothing on the disk changes.
-# A write is cut in half first, and one of the threads is held up for ever at an earlier one.
+# Reads lines "number held"; for each it forks a process that kills itself at its n-th write, sync or rename (between
+# two of those nothing on the disk changes), and prints how that ended. A write is cut in half first, and one of the
+# threads is held up for ever at an earlier one.
 KILLED = """
 import os, random, signal, sys, threading
+import retouch.batch.command, retouch.classical
 from retouch.cli import main
 
-number, held = int(sys.argv[1]), int(sys.argv[2])
-draw = random.Random(number)
-lock, seen = threading.Lock(), 0
+def run(number, held):
+    draw, lock, seen = random.Random(number), threading.Lock(), 0
+    real_write, real_fsync, real_replace = os.write, os.fsync, os.replace
 
-def due():
-    global seen
-    with lock:
-        seen += 1
-        now = seen
-    if now == held and threading.current_thread() is not threading.main_thread():
+    def due():
+        nonlocal seen
+        with lock:
+            seen += 1
+            now = seen
+        if now == held and threading.current_thread() is not threading.main_thread():
+            threading.Event().wait()
+        return now == number
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
         threading.Event().wait()
-    return now == number
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-    threading.Event().wait()
+    def write(descriptor, data):
+        if due():
+            real_write(descriptor, data[: draw.randrange(len(data))])
+            die()
+        return real_write(descriptor, data)
 
-def replace(source, target, real=os.replace):
-    return die() if due() else real(source, target)
+    def fsync(descriptor):
+        if due():
+            os.ftruncate(descriptor, draw.randrange(os.fstat(descriptor).st_size))  # as if not all had arrived yet
+            die()
+        return real_fsync(descriptor)
 
-def write(descriptor, data, real=os.write):
-    if due():
-        real(descriptor, data[: draw.randrange(len(data))])
-        die()
-    return real(descriptor, data)
+    def replace(source, target):
+        return die() if due() else real_replace(source, target)
 
-def fsync(descriptor, real=os.fsync):
-    if due():
-        os.ftruncate(descriptor, draw.randrange(os.fstat(descriptor).st_size))  # as if not all had arrived yet
-        die()
-    return real(descriptor)
+    os.write, os.fsync, os.replace = write, fsync, replace
+    signal.alarm(120)  # a process that hangs does not end as it should
+    os._exit(main(sys.argv[1:]))
 
-os.write, os.fsync, os.replace = write, fsync, replace
-sys.exit(main(sys.argv[3:]))
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        run(*map(int, line.split()))
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 # A process whose photos in hand wait for a file named "go".
@@ -103,7 +112,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def spawned(script: str, *words: Any) -> Iterator[subprocess.Popen[str]]:
     """A process that does not outlive the block."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", script, *map(str, words)], **pipes) as process:
         try:
             yield process
@@ -131,13 +140,12 @@ def kill_and_resume(draw: random.Random, photos: str, kills: int) -> None:
     """Kills so many runs, each going on with the last one's output; what is there is whole at every moment."""
     assert main(["batch", photos, "mask.png", "undisturbed", *OPTIONS]) == 0
     expected = pictures("undisturbed")
-    for kill in range(kills):
-        number = draw.randint(1, 16)
-        words = (number, draw.randrange(number), "batch", photos, "mask.png", "out", *OPTIONS)
-        with spawned(KILLED, *words) as process:
-            _, err = process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL, err
-        assert pictures("out").items() <= expected.items(), f"kill {kill}"
+    with spawned(KILLED, "batch", photos, "mask.png", "out", *OPTIONS) as process:
+        for kill in range(kills):
+            number = draw.randint(1, 16)
+            print(number, draw.randrange(number), file=process.stdin, flush=True)
+            assert process.stdout.readline() == f"{-signal.SIGKILL}\n", process.communicate()
+            assert pictures("out").items() <= expected.items(), f"kill {kill}"
     before = finished("out")
     assert 0 < len(set(before)) < PHOTOS, "the kills are to let some photos through, not all"
     assert main(["batch", photos, "mask.png", "out", *OPTIONS]) == 0

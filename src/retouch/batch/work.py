@@ -45,15 +45,16 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
         ImageError, MaskError, ModelError: the photo cannot be completed.
     """
     started = time.perf_counter()
-    shown = images.read(storage.stream(photo, job.image.label))
-    hole = images.read_mask(storage.stream(mask, job.mask.label), shown.size)
-    target = images.format_of(job.output)
-    images.check_holds(target, shown, job.output)  # before the work
-    if not hole.any() and target == shown.format:
+    picture = images.read(storage.stream(photo, job.image.label))
+    hole = images.read_mask(storage.stream(mask, job.mask.label), picture.size)
+    target, share, notes = images.format_of(job.output), float(hole.mean()), list(picture.notes)
+    images.check_holds(target, picture, job.output)  # before the work
+    if share == 0 and target == picture.format:
         data = photo
     else:
-        done = engine.complete(
-            shown,
+        # Under its own name: the photo's pixels, which are large, go before the encoder's come.
+        picture = engine.complete(
+            picture,
             hole,
             model.answers(1)[0],
             seed=settings.seed,
@@ -61,15 +62,16 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
             feather=settings.feather,
             blend=settings.blend,
         )
-        data = images.encode(done, target)
+        del hole
+        data = images.encode(picture, target)
     row = about(job, settings) | {
         "status": "done",
-        "hole": round(float(hole.mean()), 6),
+        "hole": round(share, 6),
         "seconds": round(time.perf_counter() - started, 3),
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    return (row | {"notes": list(shown.notes)} if shown.notes else row), data
+    return (row | {"notes": notes} if notes else row), data
 
 
 def about(job: Job, settings: Settings) -> Row:
