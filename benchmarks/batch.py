@@ -153,15 +153,15 @@ def memory(root: Path, count: int) -> Iterator[Row]:
     yield Row(name, f"{most:.0f} MB", f"100 photos {least:.0f} MB", most - least, "<= 50", note)
     for model in (CLASSICAL, DEFAULT):
         large = folder(root / f"large-{model}", 10, 6000, 8000, SIDE, distinct=1)
-        two = folder(root / f"two-{model}", 2, 6000, 8000, SIDE, distinct=1)
+        four = folder(root / f"four-{model}", 4, 6000, 8000, SIDE, distinct=1)
         ten = peak(*large, root / f"large-out-{model}", model)
-        pair = peak(*two, root / f"two-out-{model}", model)
+        fewer = peak(*four, root / f"four-out-{model}", model)
         note = f"decoded, one photo takes {6000 * 8000 * 3 / 1e6:.0f} MB"
         yield Row(
             f"memory, {model}: ten of 48 MP",
             f"{ten:.0f} MB",
-            f"two {pair:.0f} MB",
-            ten / pair,
+            f"four {fewer:.0f} MB",
+            ten / fewer,
             "<= 1.2",
             note,
         )

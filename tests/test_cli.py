@@ -26,6 +26,7 @@ from retouch.masks import KINDS
 COMMANDS = (
     "complete", "models", "methods", "mask", "train", "export", "evaluate", "report", "curves",
     "serve",
+    "batch",
     "--install-completion",
 )  # fmt: skip
 Say = Callable[..., tuple[int, str, str]]
@@ -454,7 +455,7 @@ def test_help(command: str, say: Say) -> None:
     assert (status, err) == (0, "")
     assert f"Example: retouch {command}" in out
     assert max(map(len, out.splitlines())) <= 100
-    assert len(out.splitlines()) <= {"train": 64, "serve": 50}.get(command, 24)
+    assert len(out.splitlines()) <= {"train": 64, "serve": 50, "batch": 56}.get(command, 24)
 
 
 def test_help_without_arguments(say: Say) -> None:

@@ -34,10 +34,8 @@ def batch(
     Ctrl-C finishes the photos in hand, and --resume goes on. OUTPUT/manifest.jsonl tells what became of each photo.
 
     Args:
-        images: A folder, a "pattern*.jpg", a tar shard; or a list, .csv or .jsonl with the columns image, mask,
-            output, model: then LIST OUTPUT.
-        masks: The same, each mask named as its photo; or one mask for all; or the name of the folder of masks beside
-            each photo; or the same as IMAGES, for masks NAME.mask.png.
+        images: A folder, "pattern*.jpg" or tar shard; or a .csv or .jsonl of image, mask, output, model.
+        masks: The same, named as the photos; one for all; NAME, a folder beside each; none with a .csv.
         output: The folder to write to; like the others, it may be an address such as s3://bucket/folder.
     """
     settings = settings or Settings()
