@@ -285,6 +285,11 @@ BAD = [
     (("p/*.gif", "m", "out"), r"\Ap/\*.gif: expected photos .* got none\Z"),
     (("p", "m", "p"), r"\Aexpected an output outside of p, whose pictures are read; got p\Z"),
     (("p", "m", "p/out"), r"\Aexpected an output outside of p"),
+    (
+        ("p/**/*.jpg", "m", "p/out"),
+        r"\Aexpected an output outside of p/\*\*/\*\.jpg, whose pictures are read",
+    ),
+    (("**/*.jpg", "m", "out"), r"\Aexpected an output outside of \*\*/\*\.jpg"),
     (("p", "m", "link/out"), r"\Aexpected an output outside of p"),
     (("p", "m", "m/out"), r"\Aexpected an output outside of m"),
     (("p/*.jpg", "m", "p"), r"\Aexpected an output apart from what is read, got a.jpg for both\Z"),

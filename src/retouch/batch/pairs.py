@@ -88,7 +88,8 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
         )
     else:
         for given in (images, masks):
-            if storage.is_folder(given) and storage.is_inside(output, given):
+            folder = _parts(given)[0] or "." if "**" in given else given  # what is searched with all below it
+            if storage.is_folder(folder) and storage.is_inside(output, folder):
                 raise DataError(
                     f"expected an output outside of {given}, whose pictures are read; got {output}"
                 )
