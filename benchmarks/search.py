@@ -1,6 +1,7 @@
 """Search: loss against time, from random starts as in the papers and from the inverter's z, in one run.
 
-    python benchmarks/search.py [MODEL [DATA]] [--photos 8] [--restarts 4] [--batch 8] [--threads N] [--set KEY=N]
+    python benchmarks/search.py [MODEL [DATA]] [--photos 8] [--restarts 4] [--steps 100] [--batch 8]
+        [--threads N] [--set KEY=N]
 
 MODEL is a training run of ``wgan`` or ``dcgan_search`` or an exported ``.safetensors``, by default a shipped one;
 DATA photographs as for ``retouch train --data``, by default crops around one face (Eileen Collins, NASA). Every
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--restarts", type=int)
+    parser.add_argument("--steps", type=int, default=100, help="from the inverter's z, whatever the model's own")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--set", action="append", default=[], help="a field of the search, as KEY=NUMBER")
@@ -99,7 +101,9 @@ def main() -> None:
         print("no model that searches is shipped: name a training run")
         return
     method = load(options.model).predictor.method  # type: ignore[attr-defined]
-    changes: dict[str, Any] = {"restarts": options.restarts} if options.restarts else {}
+    changes: dict[str, Any] = {"refine_steps": options.steps}
+    if options.restarts:
+        changes["restarts"] = options.restarts
     for pair in options.set:
         name, _, value = pair.partition("=")
         changes[name] = type(getattr(method.config, name))(value)
