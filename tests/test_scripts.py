@@ -13,6 +13,7 @@ from retouch.methods import METHODS
 from retouch.training.settings import Settings, configure
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 MODELS = ["glcic-cifar10", "dcgan-faces", "glcic-faces", "wgan-faces", "search-faces-sigmoid",
           "search-faces-softmax", "search-faces-mse", "recurrent-faces"]  # fmt: skip
 
@@ -85,3 +86,26 @@ def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
     assert status == 0 and len(commands) == 7
     for words in commands:
         assert settings_of(words).minutes > 0
+
+
+def test_what_is_kept_of_a_run_is_small_and_tells_all(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from keep_run import keep
+    from small import SMALL, write_faces
+
+    from retouch.training.loop import train
+
+    write_faces(tmp_path / "faces", 40)
+    run = tmp_path / "first"
+    settings = Settings(
+        data=(str(tmp_path / "faces"),), output=run, size=32, batch=2, steps=3, seed=5, workers=0, log_every=1,
+        accelerator="cpu", sample_every=0,
+    )  # fmt: skip
+    train("glcic", settings, dict(SMALL["glcic"].config))
+    for _ in range(2):
+        keep(run, tmp_path / "kept")
+    told = json.loads((tmp_path / "kept" / "first" / "run.json").read_text())
+    assert (told["seed"], told["steps"], told["images"]) == (5, 3, 6)
+    assert told["command"].startswith("retouch train glcic --output first") and "total" in told["ended"]
+    drawn = (tmp_path / "kept" / "first" / "curves.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG") and len(drawn) < 100_000
