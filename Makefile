@@ -23,6 +23,7 @@ bench: .venv/.full  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python benchmarks/scale.py --measure
 
 .venv/.pip:
 	$(PYTHON) -m venv .venv
@@ -34,5 +35,5 @@ bench: .venv/.full  ## speed and memory, as ratios in one run
 	@touch $@
 
 .venv/.full: .venv/.pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report,serve]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report,serve,ray]" --group dev
 	@touch $@

@@ -4,6 +4,7 @@
              against starting ``retouch complete`` for each; with the default network and with a classical model
     growth   ten times as many photos, against ten times the time
     memory   the peak of whole processes: 10,000 small photos against 100, and ten photos of 48 megapixels
+    ray      the same photos by Ray on this machine, against the local engine
 
 The loop and the single commands are measured on some of the photos and count per photo; the table says on how many.
 Nothing is asserted: a busy machine gives other numbers.
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import measure
 import numpy as np
@@ -59,12 +61,19 @@ def folder(
     return str(photos), str(white)
 
 
-def batch(photos: str, white: str, output: Path, model: str, count: int | None = None) -> float:
+def batch(
+    photos: str,
+    white: str,
+    output: Path,
+    model: str,
+    count: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+) -> float:
     """Seconds per photo, from the list of files to the last output; the model is loaded anew."""
     start = time.perf_counter()
     plan = pairs.plan(photos, white, str(output), model)
     plan = plan if count is None else pairs.Plan(plan.jobs[:count])
-    done = run.run(plan, str(output), Settings(model=model))
+    done = run.run(plan, str(output), Settings(model=model, engine=engine))
     if done.failed or done.left:
         raise RuntimeError(f"{done.failed} photos failed: {done.failures[:1]}")
     return (time.perf_counter() - start) / len(plan.jobs)
@@ -136,6 +145,25 @@ def growth(root: Path, repeats: int) -> Iterator[Row]:
     )
 
 
+def ray(root: Path, count: int) -> Iterator[Row]:
+    """Ray on this machine against the local engine, with and without the time that Ray takes to start."""
+    for model in (DEFAULT, CLASSICAL):
+        photos, white = folder(root / model, count, HEIGHT, WIDTH, SIDE)
+        few, many = count // 4, count
+        local = batch(photos, white, root / f"{model}-local", model)
+        short = batch(photos, white, root / f"{model}-few", model, few, "ray") * few
+        long = batch(photos, white, root / f"{model}-ray", model, many, "ray") * many
+        each = (long - short) / (many - few)  # seconds for one more photo
+        yield Row(
+            f"ray, {model}: {many} photos of {WIDTH} x {HEIGHT}",
+            f"{each * 1e3:.0f} ms a photo",
+            f"local engine {local * 1e3:.0f} ms",
+            each / local,
+            "as measured",
+            f"and {long - many * each:.1f} s to start and end Ray",
+        )
+
+
 def peak(photos: str, white: str, output: Path, model: str) -> float:
     """The largest memory of a whole process, in MB."""
     words = ["batch", photos, white, str(output), "--model", model]
@@ -169,7 +197,7 @@ def memory(root: Path, count: int) -> Iterator[Row]:
 
 def main() -> None:
     """Measure what is asked for and print the table."""
-    parts = ("rate", "growth", "memory")
+    parts = ("rate", "growth", "memory", "ray")
     parser = argparse.ArgumentParser(description="Rate, growth and memory of retouch batch.")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="which parts; all by default")
     parser.add_argument("--model", nargs="+", default=[DEFAULT, CLASSICAL], help="models for the rate")
@@ -192,6 +220,7 @@ def main() -> None:
             "rate": chain.from_iterable(rates),
             "growth": growth(root / "growth", options.repeats),
             "memory": memory(root / "memory", options.small),
+            "ray": ray(root / "ray", options.photos),
         }
         for row in chain.from_iterable(measured[part] for part in parts if part in options.only):
             print(f"{row.name}: {row.ours}, {row.peer}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from retouch.batch import local, manifest, shards, storage, work
+from retouch.batch import local, manifest, ray, shards, storage, work
 from retouch.batch.manifest import Kept
 from retouch.batch.pairs import SHOWN, Job, Plan, some
 from retouch.batch.settings import Settings
@@ -20,6 +20,7 @@ from retouch.models import load
 from retouch.sources import Source
 from retouch.workers import as_they_come
 
+ENGINES = {"local": local.rows, "ray": ray.rows}
 READERS = 16  # threads that compare outputs with the manifest
 
 
@@ -78,7 +79,7 @@ def run(
         finish_shard = _packing(plan.jobs, todo, output)
         if progress:
             progress(there, total, 0)
-        for row in local.rows(todo, output, settings, stop):
+        for row in ENGINES[settings.engine](todo, output, settings, stop):
             append(row)
             count += 1
             if row["status"] == "failed":
@@ -89,6 +90,8 @@ def run(
             finish_shard(row["output"])
             if progress:
                 progress(there + count, total, failed)
+        if settings.engine != "local":
+            _sweep(plan.jobs, output)  # what a worker was writing when it was lost
         storage.remove_empty(storage.join(output, work.PARTS))
     left = len(todo) - count
     return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)
@@ -195,7 +198,7 @@ def _packing(jobs: Sequence[Job], todo: Sequence[Job], output: str) -> Callable[
 
 
 def _sweep(jobs: Sequence[Job], output: str) -> None:
-    """Removes what a killed run was writing. The lock on the manifest says that nobody writes there now."""
+    """Removes what a killed process was writing. The lock on the manifest says that nobody writes there now."""
     if storage.is_address(output):
         return
     folders = {os.path.dirname(work.place(job, output)) for job in jobs}

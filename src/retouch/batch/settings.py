@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 from retouch.engine import Blend
 from retouch.errors import DataError
@@ -18,6 +19,8 @@ class Settings:
         dilate: Grow the holes by so many pixels first.
         feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
         blend: How the two meet.
+        engine: Where it is done: on this machine, or by Ray on many.
+        address: Of the Ray cluster, e.g. auto; by default one is started on this machine.
         workers: Photos completed at the same time; by default as many as there are cores.
         threads: Cores that a model may use for one photo.
         partial: Leave out photos without a mask and masks without a photo.
@@ -32,6 +35,8 @@ class Settings:
     dilate: Whole = 0
     feather: Whole = 0
     blend: Blend = "feather"
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
     workers: Positive | None = None
     threads: Positive = 1
     partial: bool = False
@@ -46,6 +51,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise DataError(f"expected --{name} of at least {bound}, got {value}")
+        if self.address is not None and self.engine != "ray":
+            raise DataError(f"expected --address with --engine ray alone, got it with {self.engine}")
 
     @property
     def at_once(self) -> int:
