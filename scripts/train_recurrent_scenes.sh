@@ -35,3 +35,5 @@ train g 12 6 "${windows[@]}" --ema 0.995 --init "$runs/f" "${look[@]}" --set per
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=700
 train h 13 7 "${windows[@]}" --ema 0.99 --init "$runs/g" "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
   --set learning_rate=2.5e-4 --set warmup=10 --set total_steps=270
+train i 54 8 "${windows[@]}" --ema 0.995 --init "$runs/h" "${look[@]}" --set perceptual=0.1 --set style=0.3 --set ssim=1 \
+  --set learning_rate=3e-4 --set warmup=20 --set total_steps=1250
