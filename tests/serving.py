@@ -73,7 +73,10 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
     house = app.state.house
     if predictor is not None:
         house.shelf._loaded["telea"] = Model("telea", predictor)
-    listening = socket.create_server(("127.0.0.1", 0))
+    # By its protocol's name, as `retouch serve` does: asyncio then sends small answers at once.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
     config = uvicorn.Config(
         app, log_level="critical", access_log=False, ws="none", timeout_graceful_shutdown=2
     )
