@@ -90,7 +90,9 @@ def main() -> None:
     parser.add_argument("data", nargs="?")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--restarts", type=int)
-    parser.add_argument("--steps", type=int, default=100, help="from the inverter's z, whatever the model's own")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="from the inverter's z, whatever the model's own"
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--set", action="append", default=[], help="a field of the search, as KEY=NUMBER")
