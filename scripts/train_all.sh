@@ -48,7 +48,7 @@ searched=("${faces[@]}" --size 64 --batch 32 --ema 0.995 --ratio 0.05 0.4
 model wgan-faces wgan 5300 "faces of 64 x 64, several answers" "${searched[@]}" \
   --set width=32 --set latent=96 --set critic_steps=1 --set learning_rate=1e-3 --set beta1=0.5 --set reconstruction=1000 \
   --set generator_steps=$((3500 * scale)) --set inverter_steps=$((1300 * scale)) --set inverter_latent=0.02 \
-  --set enhancement_depth=6 --set enhancement_width=24 --set pair_steps=10
+  --set enhancement_depth=6 --set enhancement_width=24 --set pair_steps=10 --set refine_steps=10 --set spread=0.8
 for loss in sigmoid_cross_entropy softmax_cross_entropy mean_squared_error; do
   case $loss in mean*) name=mse ;; *) name=${loss%_cross_entropy} ;; esac
   model "search-faces-$name" dcgan_search 3300 "faces of 64 x 64, several answers" "${searched[@]}" \

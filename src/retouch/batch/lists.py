@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from retouch import image as images
+from retouch import results
 from retouch.batch import storage
 from retouch.errors import DataError, ImageError
 
@@ -65,12 +65,7 @@ def _jsonl(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: expected a line of JSON, got {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}")
+        row = results.parsed(line, where)
         _check_columns(row, where)
         yield where, row
 
