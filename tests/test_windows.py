@@ -14,6 +14,7 @@ from retouch.windows import plan
 
 FLEXIBLE = Limits(256, 8, 512)
 FIXED = Limits(256, 8, 256)
+ZOOMING = Limits(256, 8, 256, 128)  # takes smaller windows where a hole needs no more
 SMALL = Limits(32, 4, 48)
 TINY = Limits(16, 1, 16)
 
@@ -47,7 +48,7 @@ def check(hole: np.ndarray, limits: Limits, found: tuple[Window, ...]) -> None:
         ):
             assert 0 <= low < high <= length
             assert high - low == min(side, length)
-            assert limits.native <= side <= largest
+            assert limits.smallest <= side <= largest
             assert side % limits.multiple == 0
         assert window.core.common(window.source) == window.core
         assert window.core.height > 0 and window.core.width > 0
@@ -75,7 +76,7 @@ def holes(draw: st.DrawFn) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=60)
-@given(hole=holes(), limits=st.sampled_from([FLEXIBLE, FIXED, SMALL, TINY, Limits(64, 16, 200)]))
+@given(hole=holes(), limits=st.sampled_from([FLEXIBLE, FIXED, ZOOMING, SMALL, TINY, Limits(64, 16, 200, 16)]))
 def test_every_missing_pixel_has_one_owner_at_most_and_the_shallow_ones_exactly_one(
     hole: np.ndarray, limits: Limits
 ) -> None:
@@ -162,7 +163,7 @@ def test_a_long_scratch_is_followed_at_full_size() -> None:
     assert max(window.stage for window in found) <= 2
 
 
-@pytest.mark.parametrize("limits", [FLEXIBLE, FIXED, SMALL])
+@pytest.mark.parametrize("limits", [FLEXIBLE, FIXED, ZOOMING, SMALL])
 def test_a_hole_too_deep_for_a_window_is_bracketed_on_a_coarser_level(limits: Limits) -> None:
     side = 4 * limits.largest
     hole = hole_with((2 * side, 2 * side + 3), (side // 2, side // 3, side // 2 + side, side // 3 + side))
@@ -211,10 +212,11 @@ def test_shrinking_keeps_every_known_pixel() -> None:
     assert windows.shrink(hole).tolist() == [[True, False, True], [True, True, False]]
 
 
-def test_many_dots_are_planned_quickly_and_in_few_windows() -> None:
+@pytest.mark.parametrize("limits", [FIXED, ZOOMING])
+def test_many_dots_are_planned_quickly_and_in_few_windows(limits: Limits) -> None:
     hole = np.zeros((6000, 6000), bool)
     hole[::40, ::40] = True
-    found = plan(hole, FIXED)
+    found = plan(hole, limits)
     assert (owners(hole, found) == 1).all()
     assert len(found) <= 2.5 * (6000 / 160) ** 2
 
@@ -225,6 +227,40 @@ def test_many_dots_are_planned_quickly_and_in_few_windows() -> None:
 def test_limits_that_contradict_one_another_are_refused(native: int, multiple: int, largest: int) -> None:
     with pytest.raises(ModelError, match=f"got native={native}, multiple={multiple}, largest={largest}"):
         Limits(native, multiple, largest)
+
+
+@pytest.mark.parametrize("smallest", [4, 60, 264, -8])
+def test_a_smallest_side_that_does_not_fit_is_refused(smallest: int) -> None:
+    with pytest.raises(
+        ModelError, match=f"a multiple of 8 up to native=256, or 0 for native, got smallest={smallest}"
+    ):
+        Limits(256, 8, 256, smallest)
+
+
+def test_a_small_hole_takes_a_small_window_with_a_native_margin() -> None:
+    for side, shape in (
+        (1, 128),
+        (44, 128),
+        (45, 160),
+        (76, 160),
+        (100, 192),
+        (140, 224),
+        (141, 256),
+        (170, 256),
+    ):
+        (window,) = plan(hole_with((1000, 1000), (400, 500, 400 + side, 500 + side)), ZOOMING)
+        assert window.shape == (shape, shape)
+        assert min(window.core.top - window.source.top, window.source.right - window.core.right) >= 42
+    (window,) = plan(hole_with((1000, 1000), (400, 500, 404, 650)), ZOOMING)  # a scratch
+    assert window.shape == (128, 256)
+    (window,) = plan(hole_with((100, 180), (10, 20, 30, 40)), ZOOMING)  # a picture smaller than that
+    assert window.source == Box(0, 0, 100, 128)
+
+
+def test_two_dots_far_apart_in_one_native_window_are_two_small_ones() -> None:
+    dots = hole_with((1000, 1000), (500, 500, 510, 510), (630, 640, 640, 650))
+    assert [window.shape for window in plan(dots, ZOOMING)] == [(128, 128)] * 2
+    assert [window.shape for window in plan(dots, FIXED)] == [(256, 256)]
 
 
 @pytest.mark.parametrize("hole", [np.zeros((3, 3), np.uint8), np.zeros((3, 3, 1), bool)])
@@ -243,10 +279,11 @@ def test_a_compact_hole_of_a_tenth_takes_one_window() -> None:
     assert window.source.height == window.source.width == 256
 
 
+@pytest.mark.parametrize("limits", [FIXED, ZOOMING])
 @pytest.mark.parametrize("kind", ["text", "scratches", "strokes"])
-def test_windows_show_a_margin_wherever_the_picture_goes_on(kind: str) -> None:
+def test_windows_show_a_margin_wherever_the_picture_goes_on(kind: str, limits: Limits) -> None:
     hole = masks.draw(kind, 512, 512, seed=3)
-    found = plan(hole, FIXED)
+    found = plan(hole, limits)
     for window in found:
         outer = Box(
             max(0, window.core.top - 42),

@@ -18,8 +18,8 @@ class Limits:
     Args:
         native: side of the square windows that the model was trained on, at least 16.
         multiple: both sides of a window must be multiples of this.
-        largest: longest side that the model may be given; ``largest == native`` means that
-            it takes windows of ``native`` x ``native`` only.
+        largest: longest side that the model may be given.
+        smallest: shortest side that the model does well with, where a hole needs no more; 0: ``native``.
 
     Raises:
         ModelError: for limits that contradict one another.
@@ -28,6 +28,7 @@ class Limits:
     native: int
     multiple: int
     largest: int
+    smallest: int = 0
 
     def __post_init__(self) -> None:
         if self.native < 16 or self.multiple < 1 or self.native % self.multiple or self.largest < self.native:
@@ -35,6 +36,13 @@ class Limits:
                 "expected limits with native >= 16, a multiple that divides native, and largest >= native, "
                 f"got native={self.native}, multiple={self.multiple}, largest={self.largest}"
             )
+        smallest = self.smallest or self.native
+        if not self.multiple <= smallest <= self.native or smallest % self.multiple:
+            raise ModelError(
+                f"expected limits with smallest a multiple of {self.multiple} up to native={self.native}, or 0 for "
+                f"native, got smallest={self.smallest}"
+            )
+        object.__setattr__(self, "smallest", smallest)
 
 
 class Box(NamedTuple):

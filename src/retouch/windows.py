@@ -156,17 +156,22 @@ def _aligned(cells: Box, size: tuple[int, int], limits: Limits) -> Box:
 
 def _side(low: int, high: int, length: int, limits: Limits) -> int:
     """Side of a window for a core from ``low`` to ``high`` of an axis; 0 where none has the margins for it."""
-    if length <= limits.native or _fits(low, high, limits.native, length):
-        return limits.native
     unit = limits.multiple
-    step = unit * max(1, limits.native // 4 // unit)  # coarse: so there are few shapes, and windows batch
+    step = unit * max(1, limits.native // 8 // unit)  # coarse: so there are few shapes, and windows batch
+    for side in (*range(limits.smallest, limits.native, step), limits.native):
+        if side >= length or _fits(low, high, limits, side, length):
+            return side
+    step = unit * max(1, limits.native // 4 // unit)
     side = min(limits.largest // unit * unit, -(-length // unit) * unit, -(-2 * (high - low) // step) * step)
-    return side if side >= length or _fits(low, high, side, length) else 0
+    return side if side >= length or _fits(low, high, limits, side, length) else 0
 
 
-def _fits(low: int, high: int, side: int, length: int) -> bool:
-    """Whether a window shows the margin on both sides of a core, or the picture up to its border."""
-    margin = int(MARGIN * side)
+def _fits(low: int, high: int, limits: Limits, side: int, length: int) -> bool:
+    """Whether a window shows the margin on both sides of a core, or the picture up to its border.
+
+    A small window has a native one's margin: how far a network has to look does not shrink with the hole.
+    """
+    margin = int(MARGIN * max(side, limits.native))
     return min(length, high + margin) - max(0, low - margin) <= side
 
 
@@ -214,10 +219,12 @@ def _cut(
         core = _bounds(mask[near.rows, near.cols]).shifted(near.top, near.left)
         height, width = _sides(core.shifted(*corner), size, limits)
         alone = float(height * width) if height and width else alone
-    if alone <= unit:
+    occupied = cells[box.rows, box.cols]
+    # What fits into one native window is cut only where two smaller ones may well be cheaper.
+    if alone <= limits.smallest**2 or (alone <= unit and not _wide(_widest(occupied)[0], limits)):
         return alone, [core]
 
-    across, at, between = _where(cells[box.rows, box.cols], _spare(box, corner, size, limits), limits)
+    across, at, between = _where(occupied, _spare(box, corner, size, limits), limits)
     if across:
         halves = (Box(box.top, box.left, box.top + at, box.right), Box(box.top + at, *box[1:]))
     else:
@@ -251,12 +258,11 @@ def _where(
     less, at an empty line where one is near. ``spare`` is how many cells more a window takes at either end of
     the rows, and of the columns: those of the margin where that end is the picture's border.
     """
-    most = int(BRACKET * limits.native) // CELL  # cells that a native window brackets
-    lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
-    gaps = [(*max(_gaps(line), default=(0, 0)), row) for row, line in enumerate(lines)]
-    width, at, row = max(gaps)
-    if 2 * width >= most:
+    width, at, row = _widest(occupied)
+    if _wide(width, limits):
         return bool(row), at, True
+    most = _most(limits)
+    lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
     row = int(len(lines[1]) >= len(lines[0]))
     before, after = spare[row]
     inner = len(lines[row]) - before - after
@@ -265,6 +271,22 @@ def _where(
     empty = np.flatnonzero(~lines[row])
     near = empty[np.argmin(np.abs(empty - at))] if len(empty) else 0
     return (bool(row), int(near), True) if near and abs(near - at) < most // 2 else (bool(row), at, False)
+
+
+def _most(limits: Limits) -> int:
+    """Cells that a native window brackets."""
+    return int(BRACKET * limits.native) // CELL
+
+
+def _wide(gap: int, limits: Limits) -> bool:
+    """Whether to cut at a gap of so many cells in any case: about two margins of a native window."""
+    return 2 * gap >= _most(limits)
+
+
+def _widest(occupied: Bools) -> tuple[int, int, int]:
+    """Of the gaps that reach into the middle half, the widest: its cells, its start, and 1 for rows, 0 for columns."""
+    lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
+    return max((*max(_gaps(line), default=(0, 0)), row) for row, line in enumerate(lines))
 
 
 def _gaps(line: Bools) -> list[tuple[int, int]]:

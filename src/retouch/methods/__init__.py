@@ -79,7 +79,7 @@ METHODS: dict[str, Entry] = {
     "recurrent": Entry(
         citation='Jin Woo Baik, "Image Inpainting", Stanford University',
         summary="recurrent convolution, coarse to refine; Sobel edge discriminator; frequency-separation loss",
-        limits=Limits(native=256, multiple=8, largest=256),
+        limits=Limits(native=256, multiple=8, largest=256, smallest=128),
         load=_recurrent,
     ),
     "wgan": Entry(

@@ -27,6 +27,8 @@ Deviations
     - The filters of the two frequency losses see the composite's neighbourhood as it is: no padding (B.5).
     - The residual blocks use instance norm and ELU; the attention has no parameters and excludes every
       background patch that touches the hole.
+    - Config.activation, padding: ours, the released configuration's by default. ONNX Runtime computes a shifted ReLU
+      inside the convolution, and pads with zeros there; ELU and reflection are passes of their own over memory.
     - In pass 1 the buffer is zero, so its convolution is its bias: only the bias is added (the same values).
     - Config.smooth_start: the paper paints the hole white and each pass gives the picture itself. Ours, off by
       default: the hole starts as a smooth interpolation of the known pixels, and each pass gives the difference
@@ -58,6 +60,17 @@ from retouch.methods.nn import (
 )
 from retouch.methods.perceptual import VGG19Features, dissimilarity, load_vgg, perceptual_loss, style_loss
 
+Activation = Callable[[Tensor], Tensor]
+
+
+def shifted_relu(x: Tensor) -> Tensor:
+    """max(x, -0.7): nearest of its kind to ELU for x ~ N(0, 1) (Clevert et al. 2016 have both)."""
+    return x.clamp_min(-0.7)
+
+
+ACTIVATIONS: dict[str, Activation] = {"elu": F.elu, "shifted_relu": shifted_relu}
+PADDINGS = ("reflect", "zeros")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -66,6 +79,8 @@ class Config:
     width: int = 16  # c; Table B.6 (the released configuration: 48)
     residual_blocks: int = 8  # released configuration
     fusion_blocks: int = 4  # released configuration
+    activation: str = "elu"  # §3.1; ours: "shifted_relu", max(x, -0.7), which runs faster
+    padding: str = "reflect"  # released configuration; ours: "zeros", which runs faster
     learning_rate: float = 1e-4  # released configuration (§4.2 prints 1e-3)
     discriminator_rate: float = 4e-4  # released configuration (§4.2 prints 4e-3)
     beta1: float = 0.5  # §4.2
@@ -89,6 +104,11 @@ class Config:
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
+
+    def __post_init__(self) -> None:
+        for name, known in (("activation", tuple(ACTIVATIONS)), ("padding", PADDINGS)):
+            if getattr(self, name) not in known:
+                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
@@ -174,7 +194,7 @@ class RecurrentConv(nn.Module):
         stride: int = 1,
         *,
         norm: bool = False,
-        act: bool = True,
+        act: Activation | None = F.elu,
     ) -> None:
         super().__init__()
         self.input = _conv(inputs, outputs, kernel, stride)
@@ -189,34 +209,38 @@ class RecurrentConv(nn.Module):
         y = (self.input(x) if mask is None else self._apart(x, mask)) + state
         if self.norm:
             y = F.instance_norm(y)
-        return F.elu(y) if self.act else y
+        return self.act(y) if self.act else y
 
     def _apart(self, x: Tensor, mask: Tensor) -> Tensor:
         """``self.input`` of (B, C, H, W) and (B, 1, H, W) side by side."""
-        edge = self.input.kernel_size[0] // 2
-        x, mask = (F.pad(part, (edge,) * 4, mode="reflect") for part in (x, mask))
-        weight = self.input.weight
-        return F.conv2d(x, weight[:, :-1], self.input.bias) + F.conv2d(mask, weight[:, -1:])
+        weight, edge = self.input.weight, self.input.kernel_size[0] // 2
+        if self.input.padding_mode == "reflect":
+            x, mask, edge = (*(F.pad(part, (edge,) * 4, mode="reflect") for part in (x, mask)), 0)
+        return F.conv2d(x, weight[:, :-1], self.input.bias, padding=edge) + F.conv2d(
+            mask, weight[:, -1:], padding=edge
+        )
 
 
 class ResidualBlock(nn.Module):
     """x + norm(conv(act(norm(dilated conv(x)))))."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, act: Activation = F.elu) -> None:
         super().__init__()
+        self.act = act
         self.first = _conv(channels, channels, dilation=2)
         self.second = _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.elu(F.instance_norm(self.first(x)))
+        y = self.act(F.instance_norm(self.first(x)))
         return x + F.instance_norm(self.second(y))
 
 
 class DenseMultiscaleFusion(nn.Module):
     """Four dilated convolutions (1, 2, 4, 8) on a quarter of the channels, summed up one by one ([1], Fig. 3)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, act: Activation = F.elu) -> None:
         super().__init__()
+        self.act = act
         quarter = channels // 4
         self.reduce = _conv(channels, quarter)
         # zeros beyond the border: reflection would want windows of more than 8 x 4 pixels
@@ -227,13 +251,13 @@ class DenseMultiscaleFusion(nn.Module):
         self.fuse = _conv(channels, channels, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.elu(F.instance_norm(self.reduce(x)))
+        y = self.act(F.instance_norm(self.reduce(x)))
         branches = [branch(y) for branch in self.branches]
         total, outputs = branches[0], [branches[0]]
         for branch, conv in zip(branches[1:], self.sums, strict=True):
             total = conv(total + branch)
             outputs.append(total)
-        y = F.elu(F.instance_norm(torch.cat(outputs, dim=1)))
+        y = self.act(F.instance_norm(torch.cat(outputs, dim=1)))
         return x + F.instance_norm(self.fuse(y))
 
 
@@ -242,34 +266,38 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        c = config.width
+        c, act = config.width, ACTIVATIONS[config.activation]
         self.smooth_start = config.smooth_start
+        self.act = act
         self.encoder = nn.ModuleList(
             [
-                RecurrentConv(4, c, kernel=5),
-                RecurrentConv(c, 2 * c, stride=2),
-                RecurrentConv(2 * c, 2 * c),
-                RecurrentConv(2 * c, 4 * c, stride=2, norm=True),
-                RecurrentConv(4 * c, 4 * c, norm=True),
-                RecurrentConv(4 * c, 4 * c, norm=True),
+                RecurrentConv(4, c, kernel=5, act=act),
+                RecurrentConv(c, 2 * c, stride=2, act=act),
+                RecurrentConv(2 * c, 2 * c, act=act),
+                RecurrentConv(2 * c, 4 * c, stride=2, norm=True, act=act),
+                RecurrentConv(4 * c, 4 * c, norm=True, act=act),
+                RecurrentConv(4 * c, 4 * c, norm=True, act=act),
             ]
         )
         self.decoder = nn.ModuleList(
             [
-                RecurrentConv(4 * c, 4 * c, norm=True),
-                RecurrentConv(4 * c, 4 * c, norm=True),
-                RecurrentConv(4 * c, 2 * c, norm=True),  # after x2
-                RecurrentConv(4 * c, 2 * c),  # with the skip from encoder 3
-                RecurrentConv(2 * c, c),  # after x2
-                RecurrentConv(2 * c + 1, c),  # with the skip from encoder 1 and the known mask
-                RecurrentConv(c, c // 2),
-                RecurrentConv(c // 2, 3, act=False),
+                RecurrentConv(4 * c, 4 * c, norm=True, act=act),
+                RecurrentConv(4 * c, 4 * c, norm=True, act=act),
+                RecurrentConv(4 * c, 2 * c, norm=True, act=act),  # after x2
+                RecurrentConv(4 * c, 2 * c, act=act),  # with the skip from encoder 3
+                RecurrentConv(2 * c, c, act=act),  # after x2
+                RecurrentConv(2 * c + 1, c, act=act),  # with the skip from encoder 1 and the known mask
+                RecurrentConv(c, c // 2, act=act),
+                RecurrentConv(c // 2, 3, act=None),
             ]
         )
-        self.coarse = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(config.residual_blocks)))
-        self.refine = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(config.residual_blocks)))
-        self.fusion = nn.Sequential(*(DenseMultiscaleFusion(4 * c) for _ in range(config.fusion_blocks)))
+        self.coarse = nn.Sequential(*(ResidualBlock(4 * c, act) for _ in range(config.residual_blocks)))
+        self.refine = nn.Sequential(*(ResidualBlock(4 * c, act) for _ in range(config.residual_blocks)))
+        self.fusion = nn.Sequential(*(DenseMultiscaleFusion(4 * c, act) for _ in range(config.fusion_blocks)))
         self.merge = nn.ModuleList([_conv(12 * c, 8 * c), _conv(8 * c, 4 * c)])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and config.padding == "zeros":
+                module.padding_mode = "zeros"
         if config.smooth_start:  # begin at the interpolation itself
             last = self.decoder[-1]
             for conv in (last.get_submodule("input"), last.get_submodule("buffer")):
@@ -279,7 +307,7 @@ class Generator(nn.Module):
         quarter = F.max_pool2d(hole, 4)
         x = torch.cat([self.refine(x), self.fusion(x), contextual_attention(x, quarter)], dim=1)
         for conv in self.merge:
-            x = F.elu(F.instance_norm(conv(x)))
+            x = self.act(F.instance_norm(conv(x)))
         return x
 
     def _wrap(
