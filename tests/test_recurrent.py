@@ -18,6 +18,7 @@ from retouch.methods.perceptual import dissimilarity
 
 SMALL = paper.Config(width=8, residual_blocks=1, fusion_blocks=1)
 NO_FEATURES = dataclasses.replace(SMALL, perceptual=0.0, low_pass_perceptual=0.0, style=0.0)
+FAST = dataclasses.replace(NO_FEATURES, activation="shifted_relu", padding="zeros")
 
 
 def batch(size=(64, 64), count=2, seed=0):
@@ -77,10 +78,11 @@ def test_what_stands_in_the_hole_is_not_read(smooth):
     torch.testing.assert_close(method.complete(image, hole), method.complete(other, hole), rtol=0, atol=0)
 
 
-def test_gradients_reach_every_parameter():
+@pytest.mark.parametrize("config", [SMALL, FAST])
+def test_gradients_reach_every_parameter(config):
     torch.manual_seed(0)
     image, hole = batch()
-    generator = paper.Generator(SMALL)
+    generator = paper.Generator(config)
     coarse, refined = generator(image, hole)
     ((coarse - image).abs().mean() + (refined - image).abs().mean()).backward()
     for name, parameter in generator.named_parameters():
@@ -88,6 +90,31 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad is not None, name
         if name.endswith("weight"):
             assert float(parameter.grad.abs().max()) > 0, name
+
+
+def test_activation_and_padding_are_those_that_were_asked_for():
+    """Each layer against the convolution by hand, with a mask given apart and as the last channel."""
+    x, mask = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(0)), torch.ones(1, 1, 12, 12)
+    for config, mode, act in (
+        (NO_FEATURES, "reflect", F.elu),
+        (FAST, "constant", lambda y: y.clamp_min(-0.7)),
+    ):
+        layer = paper.Generator(dataclasses.replace(config, width=4)).encoder[0]
+        padded = F.pad(x, (2,) * 4, mode=mode)
+        expected = act(
+            F.conv2d(padded, layer.input.weight, layer.input.bias) + layer.buffer.bias.view(1, -1, 1, 1)
+        )
+        torch.testing.assert_close(layer(x, None), expected)
+        apart = paper.Generator(dataclasses.replace(config, width=4)).decoder[5]
+        inputs = torch.cat([x, x, mask], dim=1)
+        torch.testing.assert_close(apart(inputs[:, :-1], None, mask), apart(inputs, None))
+
+
+@pytest.mark.parametrize("setting", [{"activation": "relu6"}, {"padding": "circular"}])
+def test_an_unknown_activation_or_padding_is_refused(setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(TrainingError, match=f"{name}: expected .* or .*, got '{value}'"):
+        paper.Config(**setting)
 
 
 def test_second_pass_depends_on_the_buffers_of_the_first():
