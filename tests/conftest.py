@@ -21,6 +21,7 @@ def tiny_network(
     names: tuple[str, str, str] = ("image", "hole", "completion"),
     size: int | None = None,
     outputs: int = 3,
+    activation: str = "LeakyRelu",
 ) -> bytes:
     """A small network as an ONNX file: convolutions (one with stride, one dilated), a resize, a sigmoid.
 
@@ -29,6 +30,7 @@ def tiny_network(
         names: of the two inputs and the output.
         size: a fixed height and width; None leaves them open, as Retouch expects.
         outputs: channels of the output.
+        activation: the operator after each layer but the last.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -51,10 +53,10 @@ def tiny_network(
         if i == len(layers) - 1:
             nodes.append(helper.make_node("Sigmoid", [f"c{i}"], [completion]))
         elif i == len(layers) - 2:
-            nodes.append(helper.make_node("Elu", [f"c{i}"], [f"e{i}"]))
+            nodes.append(helper.make_node(activation, [f"c{i}"], [f"e{i}"]))
             nodes.append(helper.make_node("Resize", [f"e{i}", "", "twice"], [f"x{i + 1}"], mode="linear"))
         else:
-            nodes.append(helper.make_node("Elu", [f"c{i}"], [f"x{i + 1}"]))
+            nodes.append(helper.make_node(activation, [f"c{i}"], [f"x{i + 1}"]))
 
     def value(name: str, depth: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", depth, size or "H", size or "W"])

@@ -14,6 +14,7 @@ from retouch.cards import parse_card
 from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
 from retouch.models import load
+from retouch.sharing import Shareable
 from retouch.training import export
 from retouch.training.checkpoints import write_checkpoint
 from retouch.training.settings import Settings, plain
@@ -80,6 +81,20 @@ def test_the_model_and_the_run_give_the_same_completion(exported, shape):
     got = load(path).predictor(image, hole, seed=0)
     assert got.shape == expected.shape == image.shape
     np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
+
+
+def test_windows_get_the_bits_of_their_own_in_any_company_on_any_cores(exported):
+    _, path = exported
+    side = load(path).predictor.limits.smallest
+    rng = np.random.default_rng(1)
+    image = rng.random((3, 3, side, side), np.float32)
+    hole = (rng.random((3, 1, side, side)) < 0.3).astype(np.float32)
+    one, two = (load(path, threads=threads).predictor for threads in (1, 2))
+    alone = [one(image[i : i + 1], hole[i : i + 1], seed=0) for i in range(3)]
+    together = one(image, hole, seed=0)
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+    if isinstance(one, Shareable):
+        assert together.tobytes() == two(image, hole, seed=0).tobytes()
 
 
 def test_existing_files_are_not_replaced(exported):

@@ -22,7 +22,7 @@ from retouch import sessions
 from retouch.cards import DEFAULT, Card, cards, parse_card, weights_size
 from retouch.classical import CLASSICAL
 from retouch.errors import MissingExtraError, ModelError
-from retouch.models import load
+from retouch.models import OnnxPredictor, load
 
 MODELS = sys.modules["retouch.models"]  # the attribute retouch.models is the function of the public API
 
@@ -144,17 +144,23 @@ def test_network_keeps_the_contract(tiny_model: Path) -> None:
     assert np.array_equal(image, before[0]) and np.array_equal(hole, before[1])
 
 
+@pytest.mark.parametrize("activation", ["LeakyRelu", "Elu"])
 @pytest.mark.parametrize("threads", [1, 2, None])
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (36, 60)])
 def test_completion_does_not_depend_on_the_batch(
-    tiny_model: Path, threads: int | None, size: tuple[int, int]
+    tmp_path: Path, threads: int | None, size: tuple[int, int], activation: str
 ) -> None:
-    predictor = load(tiny_model, threads=threads).predictor
+    """Nor on the cores that it asks for later; Elu is of those whose bits would, and shares nothing."""
+    predictor = load(
+        write_model(tmp_path, "tiny", tiny_network(activation=activation)), threads=threads
+    ).predictor
+    assert isinstance(predictor, OnnxPredictor) and predictor.even == (activation != "Elu")
     image, hole = batch(4, *size)
     together = predictor(image, hole, seed=0)
     alone = [predictor(image[i : i + 1], hole[i : i + 1], seed=0) for i in range(4)]
     turned = predictor(image[::-1], hole[::-1], seed=5)[::-1]
     assert together.tobytes() == np.concatenate(alone).tobytes() == turned.tobytes()
+    assert predictor.on(1)(image, hole, seed=0).tobytes() == together.tobytes()
 
 
 def test_sessions_are_made_once_and_shared(

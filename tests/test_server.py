@@ -30,6 +30,7 @@ from serving import Gated, Site, Slow, idle, process, ready, serving, until, unw
 
 from retouch.server.asks import IOPAINT
 from retouch.server.settings import Settings
+from retouch.sharing import Shared
 
 INPAINT = "/api/v1/inpaint"
 
@@ -330,6 +331,55 @@ def test_sixteen_clients_get_what_each_would_get_alone(tiny_model, smooth_pixels
         assert together == serial
         assert len(set(serial)) == 16
         until(lambda: idle(site))
+
+
+class Sharing(Gated):
+    """A Gated model that says that windows may share a pass, and notes how many did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def together(self, height: int, width: int) -> int:
+        return 4
+
+    def on(self, threads: int) -> "Sharing":
+        return self
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        self.sizes.append(len(image))
+        return super().__call__(image, hole, seed=seed) * image.mean((1, 2, 3), keepdims=True)
+
+
+def test_photographs_that_wait_share_a_pass():
+    """Each gets its own answer, also where one that shares the pass is given up meanwhile."""
+    files = [FORM | {"image": png(np.full((50, 60, 3), 40 * number, np.uint8))} for number in range(1, 5)]
+    sharing = Sharing()
+    ours = Shared(sharing, 1)
+    with (
+        serving(Settings(model="telea", workers=5), predictor=ours) as site,
+        ThreadPoolExecutor(4) as clients,
+    ):
+
+        def asked(number: int) -> bytes:
+            answer = site.post(INPAINT, files=files[number])
+            assert answer.status_code == 200
+            return answer.content
+
+        together = [clients.submit(asked, 0)]
+        until(lambda: sharing.calls == 1)
+        with open_connection(site, large(), "*/*"):
+            until(lambda: len(ours._waiting) == 1)
+        until(lambda: any(stop.is_set() for stop in site.house.pool._stops))
+        for number in (1, 2, 3):
+            together.append(clients.submit(asked, number))
+            until(lambda number=number: len(ours._waiting) == 1 + number)
+        sharing.gate.set()
+        answers = [one.result() for one in together]
+        until(lambda: idle(site))
+        assert sharing.sizes == [1, 4]  # the first, all that waited, nothing more of what was given up
+        assert answers == [asked(number) for number in range(4)]
+        assert len(set(answers)) == 4
 
 
 def test_a_full_queue_says_when_to_come_back():

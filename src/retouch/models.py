@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import importlib.resources
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "parse_card"]
 
 Search = Literal["paper", "inverter"]
+# ONNX Runtime rounds these differently where a thread's part of the work ends.
+UNEVEN = (b"Elu", b"Selu", b"Softplus", b"Log")
+TOGETHER = 2 * 192 * 192  # px of windows that share a pass; more took as long as one by one, and more memory
 
 
 # ---- networks in ONNX Runtime -----------------------------------------------------------------------------
@@ -41,15 +44,31 @@ Search = Literal["paper", "inverter"]
 class OnnxPredictor:
     """A network in ONNX Runtime, on the CPU. Several threads may call it at once.
 
-    The seed is not used: these networks are deterministic. The items of a batch run one by one. ONNX Runtime
-    does not promise that an item among others gets the bits that it gets alone (a kernel may split the work
-    differently), and the engine promises the same completion whichever windows share a batch. One window
-    keeps all cores busy, so that this costs next to nothing on a CPU.
+    The seed is not used: these networks are deterministic. Small windows share a pass where they get the bits of a
+    pass for each, and the same on any number of cores: where no operator mixes the elements of a batch, as none of
+    the methods' networks does (a test compares), and none is UNEVEN.
+
+    Args:
+        name: for messages.
+        limits: of the windows.
+        session: of ONNX Runtime.
+        weights: the ONNX file's content.
+        even: whether a window's bits depend neither on its company nor on the cores.
     """
 
     name: str
     limits: Limits
     session: "InferenceSession"
+    weights: bytes = field(repr=False)
+    even: bool
+
+    def together(self, height: int, width: int) -> int:
+        """How many windows of this size one pass does faster than one after another."""
+        return max(1, TOGETHER // (height * width)) if self.even else 1
+
+    def on(self, threads: int) -> "OnnxPredictor":
+        """The same network on so many cores, if that gives the same bits; else as it is."""
+        return replace(self, session=sessions.shared(self.weights, threads, self.name)) if self.even else self
 
     def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
         """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32.
@@ -57,9 +76,11 @@ class OnnxPredictor:
         Raises:
             ModelError: ONNX Runtime cannot run the network on such windows. (The engine checks its answer.)
         """
-        return np.concatenate([self._one(image[i : i + 1], hole[i : i + 1]) for i in range(len(image))])
+        most = self.together(*image.shape[2:])
+        passes = (slice(start, start + most) for start in range(0, len(image), most))
+        return np.concatenate([self._pass(image[part], hole[part]) for part in passes])
 
-    def _one(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    def _pass(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         try:
             (completion,) = self.session.run(["completion"], {"image": image, "hole": hole})
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own
@@ -207,7 +228,10 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
         )
     if path.suffix.lower() == ".onnx":
         session = sessions.shared(weights, threads or 0, str(path))
-        return Model(name, OnnxPredictor(name, card.limits, session), card)
+        even = not any(
+            b'"%c%s' % (len(kind), kind) in weights for kind in UNEVEN
+        )  # as ONNX files name operators
+        return Model(name, OnnxPredictor(name, card.limits, session, weights, even), card)
     with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching
     return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card)

@@ -1,17 +1,15 @@
 """The engine on one machine: photos in threads, a few in flight, so that memory does not grow with their number.
 
-Each of the photos that are completed at once keeps one core busy, from decoding to encoding, with a session of ONNX
-Runtime for one thread that all share. Twice as many threads read and write, so that a core never waits for a disk.
-
-Windows of several photos do not share a forward pass: on a core, a pass over 2, 4 or 8 windows of 256 x 256 took
-8 %, 13 % or 21 % longer per window than over one (more memory in turn), and would let a photo's bytes depend on its
-neighbours (see `OnnxPredictor`). A network in two threads, on the other hand, leaves one idle wherever an operator
-runs in one, which two photos side by side do not.
+Each forward pass keeps one core busy, with a session of ONNX Runtime for one thread that all share: a network in two
+threads leaves one idle wherever an operator runs in one. A few more photos are in hand than passes run, so that a core
+never waits for a disk, a decoder or an encoder; where small windows of several of them wait for a core, they share a
+pass (`sharing`), which does not touch their bytes.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 
@@ -19,7 +17,8 @@ from retouch.batch import work
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
 from retouch.batch.work import Row
-from retouch.models import load
+from retouch.models import Model, load
+from retouch.sharing import MORE, shared
 from retouch.workers import as_they_come
 
 
@@ -34,8 +33,9 @@ def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.E
         OSError, DataError: an output cannot be written. What a bad photo raises becomes a row instead.
         ModelError, MissingExtraError: a model cannot be loaded.
     """
-    models = {name: load(name, threads=settings.threads) for name in dict.fromkeys(job.model for job in jobs)}
-    computing = threading.Semaphore(settings.at_once)
+    models = {name: _model(name, settings) for name in dict.fromkeys(job.model for job in jobs)}
+    ahead = 2 * settings.at_once
+    computing = threading.Semaphore(settings.workers or settings.at_once + MORE)
 
     def one(job: Job) -> Row | None:
         try:
@@ -49,7 +49,6 @@ def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.E
         work.write(job, output, data)
         return row
 
-    ahead = 2 * settings.at_once
     before = cv2.getNumThreads()
     cv2.setNumThreads(settings.threads)
     pool = ThreadPoolExecutor(ahead, "retouch-batch")
@@ -59,3 +58,8 @@ def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.E
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(before)
+
+
+def _model(name: str, settings: Settings) -> Model:
+    model = load(name, threads=settings.threads)
+    return replace(model, predictor=shared(model.predictor, settings.at_once))

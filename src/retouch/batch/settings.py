@@ -1,12 +1,12 @@
 """How many photographs are completed; the options of ``retouch batch`` are these fields."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
 from retouch.engine import Blend
 from retouch.errors import DataError
 from retouch.options import Positive, Whole
+from retouch.workers import cores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class Settings:
         blend: How the two meet.
         engine: Where it is done: on this machine, or by Ray on many.
         address: Of the Ray cluster, e.g. auto; by default one is started on this machine.
-        workers: Photos completed at the same time; by default as many as there are cores.
+        workers: Photos completed at the same time; by default as many as keep all cores busy.
         threads: Cores that a model may use for one photo.
         partial: Leave out photos without a mask and masks without a photo.
         resume: Go on in an OUTPUT that is there: do what is missing, damaged or failed.
@@ -56,8 +56,5 @@ class Settings:
 
     @property
     def at_once(self) -> int:
-        """Photos completed at the same time."""
-        if self.workers is not None:
-            return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.threads)
+        """Forward passes at the same time."""
+        return self.workers or max(1, cores() // self.threads)

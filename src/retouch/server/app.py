@@ -22,6 +22,8 @@ from retouch.server.routes import gallery_routes, model_routes, state_routes
 from retouch.server.settings import Settings
 from retouch.server.shelf import Shelf
 from retouch.server.work import Pool
+from retouch.sharing import MORE
+from retouch.workers import cores
 
 GONE = 499  # no client is left to read it; counted under this number, as nginx does
 
@@ -34,7 +36,7 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         token: what clients have to know; None lets all in.
         hosts: names that it goes by.
     """
-    pool = Pool(settings.workers, settings.waiting, settings.seconds)
+    pool = Pool(settings.workers or cores() + MORE, settings.waiting, settings.seconds)
     house = House(settings, pool, Shelf(settings.model, settings.threads), Bodies(settings), Metrics(pool))
     app = FastAPI(
         title="Retouch",

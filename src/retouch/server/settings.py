@@ -16,7 +16,7 @@ class Settings:
 
     Args:
         model: The model to start with; a name from "retouch models", a .onnx file, a training run, or hf:OWNER/NAME.
-        workers: Photographs completed at the same time.
+        workers: Photographs completed at the same time; by default as many as keep all cores busy.
         waiting: Requests that may wait for a worker; the next one is told to come back later (429).
         seconds: Time limit of a request, waiting included (503).
         body_seconds: Time limit for a request's bytes to arrive (408).
@@ -28,7 +28,7 @@ class Settings:
     """
 
     model: str | None = None
-    workers: Positive = 2
+    workers: Positive | None = None
     waiting: Whole = 16
     seconds: float = 120
     body_seconds: float = 60
@@ -40,8 +40,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("workers", "seconds", "body_seconds", "max_mebibytes", "max_megapixels"):
-            if not getattr(self, name) > 0:
-                raise ServerError(f"expected {name} to be more than 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ServerError(f"expected {name} to be more than 0, got {value}")
         if self.waiting < 0:
             raise ServerError(f"expected waiting to be at least 0, got {self.waiting}")
         for name in ("input", "output"):

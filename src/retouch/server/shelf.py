@@ -4,12 +4,15 @@ import difflib
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from retouch.cards import DEFAULT, shipped_names
 from retouch.classical import CLASSICAL
 from retouch.models import Model, load
 from retouch.server.problems import HttpError
+from retouch.sharing import shared
+from retouch.workers import cores
 
 
 class Shelf:
@@ -55,8 +58,13 @@ class Shelf:
         """
         with self._locks[name]:
             if name not in self._loaded:
-                self._loaded[name] = load(self._sources[name], threads=self._threads)
+                self._loaded[name] = self._load(self._sources[name])
             return self._loaded[name]
+
+    def _load(self, source: str) -> Model:
+        """One photograph has all cores; as soon as there are as many as cores, each has one."""
+        model, passes = load(source, threads=self._threads), self._threads or cores()
+        return replace(model, predictor=shared(model.predictor, passes, threads=1 if passes > 1 else None))
 
     def loaded(self, name: str) -> Model | None:
         """The model of a known name if it is loaded."""
