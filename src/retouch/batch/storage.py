@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from retouch.errors import DataError, first_line
+from retouch.errors import DataError, MissingExtraError, first_line
 from retouch.image import atomic_write
 
 PUT_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss")
@@ -104,7 +104,8 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
             file.seek(offset)
             return file.read(size)
     with _filesystem(path) as (system, inner):
-        return bytes(system.cat_file(inner, offset or None, None if size < 0 else offset + size))
+        end = None if size < 0 else offset + size
+        return bytes(system.cat_file(inner, start=offset or None, end=end))  # by name: s3fs has another order
 
 
 @contextmanager
@@ -206,13 +207,19 @@ def _filesystem(path: str) -> Iterator[tuple[Any, str]]:
         import fsspec  # type: ignore[import-untyped]
 
         system, inner = fsspec.core.url_to_fs(path)
-    except ImportError as error:  # fsspec itself, or the package for this kind of address
+    except ImportError as error:  # the package for this kind of address
+        if path.startswith(("s3:", "s3a:")):
+            raise MissingExtraError(path, "s3") from error
         raise DataError(f"{path}: expected the package for such addresses, got none: {error}") from error
     except ValueError as error:
         raise DataError(f"{path}: expected an address that fsspec knows, got: {error}") from error
     try:
         yield system, inner
-    except (OSError, DataError):
+    except OSError as error:
+        if error.filename is None:
+            error.filename, error.strerror = path, first_line(error)
+        raise
+    except DataError:
         raise
     except Exception as error:  # each store has exceptions of its own
         raise DataError(f"{path}: the store refuses: {first_line(error)}") from error
