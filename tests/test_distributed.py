@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ from retouch.training.settings import Settings
 
 STEPS, HALF = 20, 10
 FEWER = {"recurrent": 3}  # its discriminator has one size, and that is large
-SECONDS = 300  # until a test gives up waiting, on a loaded machine
+SECONDS = 600  # until a test gives up waiting, on a loaded machine
 RESUMED = "dcgan_direct"  # whose first steps one process does, and the rest two
 
 
@@ -177,24 +177,26 @@ def test_weights_stay_equal_and_noise_differs_from_sample_to_sample(folders: tup
 # what is lost when a process is
 
 
-def command(photos: str, output: Path, *more: str) -> list[str]:
+def command(photos: str, output: Path, start: Sequence[str | Path] = ("-m", "retouch.cli")) -> list[str]:
     """A run of the command in two processes that writes a checkpoint after every step."""
     config = [f"--set={name}={value}" for name, value in SMALL["dcgan_search"].config.items()]
     options = (
         f"--size 64 --batch 4 --devices 2 --strategy ddp --accelerator cpu --workers 0 --threads 1 {FAST}"
     )
-    start = [sys.executable, "-m", "retouch.cli", "train", "dcgan_search", "--data", photos]
-    return [*start, "--output", str(output), *options.split(), *config, *more]
+    words = [sys.executable, *map(str, start), "train", "dcgan_search", "--data", photos]
+    return [*words, "--output", str(output), *options.split(), *config]
 
 
 FAST = "--steps 100000 --checkpoint-minutes 0 --sample-every 0 --log-every 1"
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
-def until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def until(done: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Waits for something, while a process runs."""
     end = time.monotonic() + SECONDS
     while not done():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        assert time.monotonic() < end
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
@@ -210,13 +212,24 @@ def alive(number: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes as Linux shows them")
+LINUX = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="finds child processes as Linux shows them"
+)
+
+
+def child(process: subprocess.Popen[str]) -> int:
+    """The other process of a run."""
+    (other,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    return other
+
+
+@LINUX
 @pytest.mark.parametrize("victim", ["first", "second"])
 def test_a_killed_process_ends_the_run_and_leaves_a_whole_checkpoint(tmp_path: Path, victim: str) -> None:
     photos, output = write_faces(tmp_path / "faces", 64), tmp_path / "run"
     with subprocess.Popen(command(photos, output), env=environment(), **PIPES) as process:
         until(lambda: holds_run(output) and read_checkpoint(output)[0]["step"] >= 2, process)
-        (second,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+        second = child(process)
         os.kill(process.pid if victim == "first" else second, signal.SIGKILL)
         out, err = process.communicate(timeout=SECONDS)
     assert out == ""
@@ -226,16 +239,65 @@ def test_a_killed_process_ends_the_run_and_leaves_a_whole_checkpoint(tmp_path: P
         (line,) = said(err)
         assert process.returncode == 2
         assert "expected all 2 processes to train to the end, got process 1 killed by signal 9" in line
-    end = time.monotonic() + SECONDS
-    while alive(second) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not alive(second)
+    until(lambda: not alive(second))
+    goes_on(photos, output)
+
+
+def goes_on(photos: str, output: Path) -> None:
+    """The last checkpoint is whole: one process does another step from it."""
     step = read_checkpoint(output)[0]["step"]
     settings = Settings(
         data=(photos,), output=output, size=64, batch=4, workers=0, steps=step + 1, resume=True, threads=1,
         accelerator="cpu", sample_every=0,
     )  # fmt: skip
     assert train("dcgan_search", settings, SMALL["dcgan_search"].config).step == step + 1
+
+
+IMPATIENT = """
+import sys
+from datetime import timedelta
+from retouch.cli import main
+from retouch.training import together
+together.{name} = timedelta(seconds={seconds})
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_a_process_that_hangs_ends_the_run_and_leaves_a_whole_checkpoint(tmp_path: Path, victim: str) -> None:
+    """As if it read from a disk that is gone; the other waits for 15 seconds, where it otherwise would for minutes."""
+    photos, output = write_faces(tmp_path / "faces", 64), tmp_path / "run"
+    script = tmp_path / "impatient.py"
+    script.write_text(IMPATIENT.format(name="PATIENCE", seconds=15))
+    with subprocess.Popen(command(photos, output, [script]), env=environment(), **PIPES) as process:
+        until(lambda: holds_run(output) and read_checkpoint(output)[0]["step"] >= 2, process)
+        second = child(process)
+        os.kill(process.pid if victim == "first" else second, signal.SIGSTOP)
+        if victim == "first":
+            until(lambda: not alive(second))
+            os.kill(process.pid, signal.SIGCONT)
+        out, err = process.communicate(timeout=SECONDS)
+    (line,) = said(err)
+    assert (process.returncode, out) == (2, "")
+    if victim == "first":
+        assert "expected an answer of all 2 processes, got one that has ended or hangs; the last" in line
+    else:
+        assert (
+            "expected all 2 processes to train to the end, got process 1 that does not answer; the last"
+            in line
+        )
+    assert not alive(second)
+    goes_on(photos, output)
+
+
+def test_a_process_that_never_comes_is_one_line(tmp_path: Path) -> None:
+    photos, script = make_photos(tmp_path / "photos"), tmp_path / "impatient.py"
+    script.write_text(IMPATIENT.format(name="START", seconds=1))
+    words = command(photos, tmp_path / "run", [script])
+    done = subprocess.run(words, env=slurm(0, 2, port()), capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said(done.stderr) == ["retouch: expected 2 processes, got fewer within 0:00:01"]
 
 
 def test_what_stops_one_process_is_said_once(tmp_path: Path) -> None:

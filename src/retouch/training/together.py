@@ -33,20 +33,29 @@ from torch.overrides import TorchFunctionMode
 
 from retouch.errors import TrainingError
 
-PATIENCE = timedelta(minutes=10)  # how long a process waits for another that does not answer
+START = PATIENCE = timedelta(minutes=10)  # how long a process waits for others: to begin, and then to answer
 GRACE = 10.0  # seconds that processes have to end by themselves once one of them is gone
+LEFT = 3  # exit status of a process that another one started, and that ends because one does not answer
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")  # what the command needs on each of several machines
 
 
 class GoneError(TrainingError):
-    """Another process of the run has ended, or has not answered for ``PATIENCE``."""
+    """Another process of the run has ended, or does not answer."""
 
 
 class Together(DDPStrategy):
     """Fabric's ``ddp``, its processes and their connections, without its wrapper around the networks."""
 
     def __init__(self) -> None:
-        super().__init__(timeout=PATIENCE)
+        super().__init__(timeout=START)
+
+    def setup_environment(self) -> None:
+        """Connects the processes. Raises GoneError where one does not come."""
+        try:
+            super().setup_environment()
+        except distributed.DistError as error:
+            raise GoneError(f"expected {self.world_size} processes, got fewer within {START}") from error
+        distributed.distributed_c10d._set_pg_timeout(PATIENCE)
 
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
         """The module itself."""
@@ -60,8 +69,7 @@ class Together(DDPStrategy):
 def launched(fabric: Fabric) -> Iterator[None]:
     """Starts this machine's other processes of a run, unless Slurm or torchrun has; ends when they have ended.
 
-    Each is this command again, with its number in ``LOCAL_RANK``, as Fabric's own launcher would start it. That
-    one would kill this process as soon as another is gone, before it could say so.
+    Each is this command again. Fabric's own launcher would kill this process before it says that one is gone.
 
     Raises:
         TrainingError: a process was lost; or machines that do not know of each other.
@@ -77,7 +85,7 @@ def launched(fabric: Fabric) -> Iterator[None]:
             yield
         except GoneError:
             if isinstance(environment, LightningEnvironment) and environment.local_rank():
-                raise SystemExit(2) from None  # the process that started this one says it
+                raise SystemExit(LEFT) from None  # the process that started this one says it
             raise
         return
     missing = [name for name in RENDEZVOUS if name not in os.environ]
@@ -105,19 +113,24 @@ def launched(fabric: Fabric) -> Iterator[None]:
     try:
         yield
     except GoneError as error:
+        over.set()
         end = time.monotonic() + GRACE  # a dying process's connections are closed before it can be waited for
-        while (lost := _lost(children, size)) is None and time.monotonic() < end:
+        while hanging := [rank for rank, child in children.items() if child.poll() is None]:
+            if _lost(children, size) is not None or time.monotonic() > end:
+                break
             time.sleep(0.05)
-        if lost == "":
+        if (lost := _lost(children, size)) == "":
             raise SystemExit(2) from None
+        if lost is None and hanging:
+            lost = _told(size, f"process {hanging[0]} that does not answer")
+            _end(children.values(), 0)
         raise TrainingError(lost or str(error)) from error
     finally:
         over.set()
         _end(children.values(), GRACE)
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
 
 
@@ -131,38 +144,42 @@ def _command() -> list[str]:
 
 
 def _lost(children: Mapping[int, subprocess.Popen[bytes]], size: int) -> str | None:
-    """What to say of a process that has ended too early; "" if it has said so itself, None if all are there."""
+    """What to say of a process that has ended too early by itself; "" if it has said so, None if there is none."""
     for rank, child in children.items():
         status = child.poll()
         if status == 2:
             return ""
-        if status:
+        if status and status != LEFT:
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            return (
-                f"expected all {size} processes to train to the end, got process {rank} {how}; "
-                f"the last checkpoint is whole, --resume goes on from it"
-            )
+            return _told(size, f"process {rank} {how}")
     return None
+
+
+def _told(size: int, what: str) -> str:
+    whole = "the last checkpoint is whole, --resume goes on from it"
+    return f"expected all {size} processes to train to the end, got {what}; {whole}"
 
 
 def _watch(children: Mapping[int, subprocess.Popen[bytes]], size: int, over: threading.Event) -> None:
     """Ends this process where one is lost while this one waits for what will never come."""
     while not over.wait(0.2):
-        lost = _lost(children, size)
-        if lost is not None:
+        if any(child.poll() for child in children.values()):
             if over.wait(GRACE):
                 return
+            waited_for = _told(size, f"process {min(children) - 1} that does not answer")  # this one
+            lost = _lost(children, size)
             _end(children.values(), 0)
-            if lost:
-                os.write(2, f"retouch: {lost}\n".encode())
+            if lost != "":
+                os.write(2, f"retouch: {lost or waited_for}\n".encode())
             os._exit(2)
 
 
 def _end(children: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
-    """Waits so long for each of them, and then kills it."""
+    """Waits so long for all of them, and then kills those that are left."""
+    end = time.monotonic() + seconds
     for child in children:
         try:
-            child.wait(seconds)
+            child.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
