@@ -82,6 +82,37 @@ def test_a_generator_that_contains_the_picture_gives_it_back():
     torch.testing.assert_close(generator(found.z[:, 0]), picture, atol=0.02, rtol=0)  # the hole with it
 
 
+def test_the_white_basis_makes_all_directions_of_the_first_layer_alike():
+    torch.manual_seed(0)
+    generator = search.Generator(latent=6, width=2, kernel=4).eval()
+    torch.nn.init.uniform_(generator.norm.weight, 0.5, 2)
+    torch.nn.init.uniform_(generator.norm.running_var, 0.5, 2)
+    with torch.no_grad():
+        generator.dense.weight[:, 3] *= 30  # one number of z that changes much
+    basis = search.white_basis(generator)
+
+    def features(z):
+        return generator.norm(generator.dense(z).view(-1, 16, 4, 4)).flatten(1)
+
+    jacobian = torch.autograd.functional.jacobian(lambda u: features(u[None] @ basis.T)[0], torch.zeros(6))
+    metric = jacobian.T @ jacobian
+    torch.testing.assert_close(
+        metric, metric.diagonal().mean() * torch.eye(6), rtol=0, atol=1e-3 * float(metric[0, 0])
+    )
+
+
+def test_a_basis_is_only_other_coordinates():
+    """Adam in z = basis u is Adam on u of the generator G(basis u)."""
+    generator, hole = Linear(), middle()
+    basis = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
+    u = torch.randn(1, 1, 4, generator=torch.Generator().manual_seed(3))
+    picture = generator(torch.randn(1, 4, generator=torch.Generator().manual_seed(4)))
+    found = find(generator, picture, hole, u @ basis.T, steps=5, basis=basis, decay=True)
+    other = find(lambda v: generator(v @ basis.T), picture, hole, u, steps=5, decay=True)
+    torch.testing.assert_close(found.total, other.total)
+    torch.testing.assert_close(found.z, other.z @ basis.T)
+
+
 def test_restarts_are_ordered_and_their_losses_are_those_of_their_z():
     generator, hole = Linear(), middle(3)
     picture = generator(torch.randn(3, 4)) + 0.1

@@ -10,7 +10,7 @@ longer falls leave; an *inverter* network gives the z to start from, so that a t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +168,7 @@ def search(
     rate: float,
     weight: float,
     betas: tuple[float, float] = BETAS,
+    basis: Tensor | None = None,
     decay: bool = False,
     patient: bool = False,
     watch: Callable[[int, Tensor], None] | None = None,
@@ -184,7 +185,8 @@ def search(
         rate: Adam's learning rate.
         weight: Q, of the perceptual loss.
         betas: Adam's decay rates.
-        decay: lower the rate to zero along a cosine.
+        basis: (latent, latent): Adam moves u of z = z0 + basis u; None: z itself.
+        decay: lower the rate to zero along a line.
         patient: take all steps; else a photo leaves when its lowest total no longer falls.
         watch: called before every step and at the end with the steps done and the lowest totals, (B, R).
 
@@ -220,6 +222,8 @@ def search(
             candidates = z[rows].requires_grad_()
             loss = totals(candidates)
             (gradient,) = torch.autograd.grad(loss.sum(), candidates)
+            if basis is not None:
+                gradient = gradient @ basis
             keep(candidates.detach(), loss.detach())
             if done % EVERY == 0 and not patient:
                 lowest = best.view(count, restarts).amin(1)
@@ -231,10 +235,11 @@ def search(
                         break
             mean[rows] = betas[0] * mean[rows] + (1 - betas[0]) * gradient
             square[rows] = betas[1] * square[rows] + (1 - betas[1]) * gradient.square()
-            factor = (1 + torch.cos(torch.tensor(torch.pi * done / steps)).item()) / 2 if decay else 1.0
+            factor = 1 - done / steps if decay else 1.0
             done += 1
             scale = (square[rows] / (1 - betas[1] ** done)).sqrt_() + 1e-8
-            z[rows] -= factor * rate / (1 - betas[0] ** done) * mean[rows] / scale
+            move = factor * rate / (1 - betas[0] ** done) * mean[rows] / scale
+            z[rows] -= move if basis is None else move @ basis.T
         if len(rows):
             with torch.no_grad():
                 keep(z[rows], totals(z[rows]))
@@ -242,6 +247,21 @@ def search(
     return Found(
         best_z.view(count, restarts, latent).gather(1, order[..., None].expand(-1, -1, latent)), total, done
     )
+
+
+def white_basis(generator: Generator) -> Tensor:
+    """Directions and lengths in z that change the generator's first features alike, (latent, latent). Ours.
+
+    Its singular vectors, each divided by its singular value: along them the loss is about as steep everywhere,
+    which Adam, number by number, needs to get far in few steps.
+    """
+    norm = generator.norm
+    scale = norm.weight.detach() / (cast(Tensor, norm.running_var) + norm.eps).sqrt()
+    weight = generator.dense.weight.detach() * scale.repeat_interleave(16)[:, None]
+    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    values = values.clamp_min(1e-6 * float(values[-1]))
+    white: Tensor = vectors * (values.mean() / values).sqrt()
+    return white
 
 
 class Settings(Protocol):
@@ -306,6 +326,7 @@ def find(
     paper = how == "paper"
     return search(
         networks["generator"], score, picture, hole, starts,
+        basis=None if paper else white_basis(cast(Generator, networks["generator"])),
         steps=config.search_steps if paper else config.refine_steps,
         rate=config.search_rate if paper else config.refine_rate,
         weight=config.perceptual, betas=BETAS if paper else REFINE_BETAS, decay=not paper, patient=patient, watch=watch,

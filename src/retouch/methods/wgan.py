@@ -77,7 +77,7 @@ class Config:
     search_steps: int = 1250  # Fig. 5 to 7, for "paper"
     search_rate: float = 0.03  # ours, for "paper"
     refine_steps: int = 100  # ours, for "inverter"
-    refine_rate: float = 0.3  # ours, for "inverter"; falls to zero along a cosine
+    refine_rate: float = 0.2  # ours, for "inverter"; falls to zero along a line
     spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
 
     def __post_init__(self) -> None:
