@@ -78,7 +78,12 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     config = uvicorn.Config(
-        app, log_level="critical", access_log=False, ws="none", timeout_graceful_shutdown=2
+        app,
+        log_level="critical",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=600,  # a busy machine may leave a kept connection idle for longer than the usual 5 s
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
