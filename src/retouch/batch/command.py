@@ -48,7 +48,7 @@ def batch(
     plan = pairs.plan(images, masks, output, settings.model or DEFAULT)
     if settings.dry_run:
         return _dry(plan, output, settings)
-    with _until_stopped() as stop, counted("photos") as progress:
+    with _until_stopped(settings.engine) as stop, counted("photos") as progress:
         done = run(plan, output, settings, progress, stop)
     _tell(done, output, settings.json)
     if done.failed:
@@ -57,7 +57,7 @@ def batch(
 
 
 @contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
+def _until_stopped(engine: str) -> Iterator[threading.Event]:
     """SIGINT and SIGTERM set the event instead; a second one acts as it did before."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -68,7 +68,8 @@ def _until_stopped() -> Iterator[threading.Event]:
         if stop.is_set():
             os._exit(128 + number)  # photos in hand are lost, files are whole
         stop.set()
-        print("finishing the photos in hand; once more ends at once", file=sys.stderr, flush=True)
+        doing = "finishing" if engine == "local" else "giving up"
+        print(f"{doing} the photos in hand; once more ends at once", file=sys.stderr, flush=True)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():

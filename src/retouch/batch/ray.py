@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import posixpath
+import signal
 import socket
 import sys
 import threading
@@ -38,7 +39,10 @@ MODEL_SHARE, DISK_SHARE = 0.9, 0.05  # of a core: for each thread of a model, fo
 DISK_PER = 4  # actors that one task which reads, and one which writes, keep busy
 STORE = 512 << 20  # bytes of memory for photos on their way, where this command starts Ray; then the disk
 CONNECT = 10.0  # seconds that a cluster has to answer
-STARTS = 3  # tries to start Ray on this machine: it gives up after 30 seconds, which a busy machine may need
+STARTS = (
+    10  # tries to start Ray on this machine: a part of it gives up after 15 seconds, too few for a busy one
+)
+REGISTER = 600  # seconds that its workers have to start, where Ray would give them 60
 
 
 def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.Event) -> Iterator[Row]:
@@ -77,15 +81,14 @@ def _cluster(settings: Settings) -> Iterator[int]:
     """Connects to the cluster, or starts one on this machine; gives the number of photos completed at once."""
     import ray
 
-    tries = 1 if settings.address else STARTS
-    for left in reversed(range(tries)):
+    for left in reversed(range(STARTS)):
         try:
-            with _quietly():
+            with _own_signals(), _quietly():
                 _connect(settings)
             break
         except Exception as error:  # of whatever kind: Ray raises bare Exceptions too
             ray.shutdown()
-            if not left:
+            if settings.address or not left or "timed out" not in str(error):
                 where = settings.address or "this machine"
                 raise DataError(
                     f"expected a Ray cluster at {where} (ray start --head starts one), got: {first_line(error)}"
@@ -113,12 +116,27 @@ def _connect(settings: Settings) -> None:
 
 
 @contextmanager
+def _own_signals() -> Iterator[None]:
+    """For Ray's start: it takes SIGTERM, to print a stack in C++ and leave at once; here that remains ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _quietly() -> Iterator[None]:
     """For Ray's start: it tells nobody how it is used, and its parts in C++ leave the terminal to us.
 
     Workers of our own have this process's priority; Ray would give them the lowest, below whatever else runs here.
     """
     wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_worker_niceness": "0"}
+    wanted |= {"RAY_worker_register_timeout_seconds": str(REGISTER)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     terminal = os.dup(2)
