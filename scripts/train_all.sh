@@ -45,10 +45,10 @@ direct glcic-faces glcic 8000 "faces of 64 x 64 with a hole in the middle" "${mi
 # Those that search: the generator also gives back the photos through the inverter.
 searched=("${faces[@]}" --size 64 --batch 32 --ema 0.995 --ratio 0.05 0.4
   --masks center=0.5 --masks strokes=0.2 --masks boxes=0.15 --masks rectangle=0.15)
-model wgan-faces wgan 5300 "faces of 64 x 64, several answers" "${searched[@]}" \
+model wgan-faces wgan 7800 "faces of 64 x 64, several answers" "${searched[@]}" \
   --set width=32 --set latent=96 --set critic_steps=1 --set learning_rate=1e-3 --set beta1=0.5 --set reconstruction=1000 \
-  --set generator_steps=$((3500 * scale)) --set inverter_steps=$((1300 * scale)) --set inverter_latent=0.02 \
-  --set enhancement_depth=6 --set enhancement_width=24 --set pair_steps=10 --set refine_steps=10 --set spread=0.8
+  --set generator_steps=$((3500 * scale)) --set inverter_steps=$((3700 * scale)) --set inverter_latent=0.02 \
+  --set enhancement_depth=6 --set enhancement_width=24 --set pair_steps=5 --set refine_steps=5 --set spread=0.8
 for loss in sigmoid_cross_entropy softmax_cross_entropy mean_squared_error; do
   case $loss in mean*) name=mse ;; *) name=${loss%_cross_entropy} ;; esac
   model "search-faces-$name" dcgan_search 3300 "faces of 64 x 64, several answers" "${searched[@]}" \

@@ -37,3 +37,9 @@ train h 13 7 "${windows[@]}" --ema 0.99 --init "$runs/g" "${look[@]}" --set perc
   --set learning_rate=2.5e-4 --set warmup=10 --set total_steps=270
 train i 54 8 "${windows[@]}" --ema 0.995 --init "$runs/h" "${look[@]}" --set perceptual=0.1 --set style=0.3 --set ssim=1 \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=1250
+# from here on as it runs fastest
+fast=("${look[@]}" --set activation=shifted_relu --set padding=zeros --set perceptual=0.15 --set style=0.45 --set ssim=1)
+train j 18 9 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 128 --ema 0.99 --init "$runs/i" \
+  "${fast[@]}" --set learning_rate=4e-4 --set warmup=20 --set total_steps=700
+train k 60 10 "${windows[@]}" --ema 0.995 --init "$runs/j" "${fast[@]}" \
+  --set learning_rate=3e-4 --set warmup=20 --set total_steps=1700
