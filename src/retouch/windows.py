@@ -158,7 +158,8 @@ def _side(low: int, high: int, length: int, limits: Limits) -> int:
     """Side of a window for a core from ``low`` to ``high`` of an axis; 0 where none has the margins for it."""
     unit = limits.multiple
     step = unit * max(1, limits.native // 8 // unit)  # coarse: so there are few shapes, and windows batch
-    for side in [*range(limits.smallest, limits.native, step), limits.native]:
+    sides: list[int] = [*range(limits.smallest, limits.native, step), limits.native]
+    for side in sides:
         if side >= length or _fits(low, high, limits, side, length):
             return side
     step = unit * max(1, limits.native // 4 // unit)
