@@ -3,7 +3,8 @@
     rate     photos of 1024 x 768 with one small hole each, against a loop of ``retouch.complete`` in one process, and
              against starting ``retouch complete`` for each; with the default network and with a classical model
     growth   ten times as many photos, against ten times the time
-    memory   the peak of whole processes: 10,000 small photos against 100, and ten photos of 48 megapixels
+    small    memory, the peak of whole processes: 10,000 small photos against 100
+    large    the same of ten photos of 48 megapixels against four
     ray      the same photos by Ray on this machine, against the local engine
 
 The loop and the single commands are measured on some of the photos and count per photo; the table says on how many.
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -145,9 +146,9 @@ def growth(root: Path, repeats: int) -> Iterator[Row]:
     )
 
 
-def ray(root: Path, count: int) -> Iterator[Row]:
+def ray(root: Path, count: int, models: Sequence[str]) -> Iterator[Row]:
     """Ray on this machine against the local engine, with and without the time that Ray takes to start."""
-    for model in (DEFAULT, CLASSICAL):
+    for model in models:
         photos, white = folder(root / model, count, HEIGHT, WIDTH, SIDE)
         few, many = count // 4, count
         local = batch(photos, white, root / f"{model}-local", model)
@@ -171,7 +172,7 @@ def peak(photos: str, white: str, output: Path, model: str) -> float:
     return float(measure.process(["-c", code]).split()[-1])
 
 
-def memory(root: Path, count: int) -> Iterator[Row]:
+def small(root: Path, count: int) -> Iterator[Row]:
     """Whole processes, from the start to the end."""
     few, many = folder(root / "few", 100, 48, 64, 8), folder(root / "many", count, 48, 64, 8)
     least = peak(*few, root / "few-out", CLASSICAL)
@@ -179,10 +180,14 @@ def memory(root: Path, count: int) -> Iterator[Row]:
     note = f"the list of jobs: {(most - least) / (count - 100) * 1e3:.1f} kB a photo"
     name = f"memory, {CLASSICAL}: {count:,} photos of 64 x 48 (MB over 100 photos)"
     yield Row(name, f"{most:.0f} MB", f"100 photos {least:.0f} MB", most - least, "<= 50", note)
-    for model in (CLASSICAL, DEFAULT):
-        large = folder(root / f"large-{model}", 10, 6000, 8000, SIDE, distinct=1)
+
+
+def large(root: Path, models: Sequence[str]) -> Iterator[Row]:
+    """Whole processes, from the start to the end."""
+    for model in models:
+        all_ten = folder(root / f"large-{model}", 10, 6000, 8000, SIDE, distinct=1)
         four = folder(root / f"four-{model}", 4, 6000, 8000, SIDE, distinct=1)
-        ten = peak(*large, root / f"large-out-{model}", model)
+        ten = peak(*all_ten, root / f"large-out-{model}", model)
         fewer = peak(*four, root / f"four-out-{model}", model)
         note = f"decoded, one photo takes {6000 * 8000 * 3 / 1e6:.0f} MB"
         yield Row(
@@ -197,11 +202,13 @@ def memory(root: Path, count: int) -> Iterator[Row]:
 
 def main() -> None:
     """Measure what is asked for and print the table."""
-    parts = ("rate", "growth", "memory", "ray")
+    parts = ("rate", "growth", "small", "large", "ray")
     parser = argparse.ArgumentParser(description="Rate, growth and memory of retouch batch.")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="which parts; all by default")
-    parser.add_argument("--model", nargs="+", default=[DEFAULT, CLASSICAL], help="models for the rate")
-    parser.add_argument("--photos", type=int, default=200, help="for the rate; default 200")
+    parser.add_argument(
+        "--model", nargs="+", default=[DEFAULT, CLASSICAL], help="models for rate, large and ray"
+    )
+    parser.add_argument("--photos", type=int, default=200, help="for rate and ray; default 200")
     parser.add_argument("--some", type=int, default=40, help="photos for a loop; default 40")
     parser.add_argument(
         "--small", type=int, default=10_000, help="small photos for the memory; default 10,000"
@@ -219,8 +226,9 @@ def main() -> None:
         measured = {
             "rate": chain.from_iterable(rates),
             "growth": growth(root / "growth", options.repeats),
-            "memory": memory(root / "memory", options.small),
-            "ray": ray(root / "ray", options.photos),
+            "small": small(root / "small", options.small),
+            "large": large(root / "large", options.model),
+            "ray": ray(root / "ray", options.photos, options.model),
         }
         for row in chain.from_iterable(measured[part] for part in parts if part in options.only):
             print(f"{row.name}: {row.ours}, {row.peer}", file=sys.stderr, flush=True)
