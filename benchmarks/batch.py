@@ -160,7 +160,7 @@ def ray(root: Path, count: int, models: Sequence[str]) -> Iterator[Row]:
             f"{each * 1e3:.0f} ms a photo",
             f"local engine {local * 1e3:.0f} ms",
             each / local,
-            "as measured",
+            "",
             f"and {long - many * each:.1f} s to start and end Ray",
         )
 
