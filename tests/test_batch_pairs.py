@@ -322,11 +322,13 @@ def test_refused_before_any_work(words: tuple[str, str, str], says: str, here: P
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: Any) -> None:
-        raise ImportError("Install s3fs to access S3")
+        raise ImportError("Install gcsfs to access Google Storage")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", absent)
-    with pytest.raises(DataError, match=r"\As3://b/p: expected the package .*: Install s3fs to access S3\Z"):
-        plan("s3://b/p", "m", "out", "")
+    with pytest.raises(
+        DataError, match=r"\Ags://b/p: expected the package .*: Install gcsfs to access Google Storage\Z"
+    ):
+        plan("gs://b/p", "m", "out", "")
 
 
 # ---- paths ------------------------------------------------------------------------------------------------

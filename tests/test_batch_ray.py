@@ -110,7 +110,9 @@ def test_a_stop_and_a_killed_worker_change_nothing(photos: Path, tmp_path: Path)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert [line for line in err.splitlines() if " of 12 photos" not in line] == []  # but progress
+    # but progress, and what Ray itself may say of a worker that it ends
+    ours = [line for line in err.splitlines() if "(raylet)" not in line]
+    assert [line for line in ours if " of 12 photos" not in line] == []
     done = rows(output)
     assert f"{len(done)} photos completed" in out and f"{12 - len(done)} left (--resume goes on)" in out
     assert 0 < len(done) <= MORE and done.items() <= expected.items()

@@ -415,7 +415,7 @@ def test_methods(say: Say) -> None:
     for name, entry in entries.items():
         assert name in out
         assert entry["citation"] in out
-        assert set(entry["limits"]) == {"native", "multiple", "largest"}
+        assert set(entry["limits"]) == {"native", "multiple", "largest", "smallest"}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -73,7 +73,7 @@ def window_limits(state: dict[str, Any]) -> Limits:
     limits = METHODS[state["method"]].limits
     canvas = min(state["settings"]["mask_size"] or state["settings"]["size"], limits.largest)
     native = max(16, canvas) // limits.multiple * limits.multiple
-    smallest = min(limits.smallest, native)
+    smallest = native if limits.smallest == limits.native else min(limits.smallest, native)
     return replace(limits, native=native, largest=min(2 * native, limits.largest), smallest=smallest)
 
 
