@@ -227,10 +227,9 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
             "the file is damaged or was changed"
         )
     if path.suffix.lower() == ".onnx":
+        # as ONNX files name operators; looked at before the session, which may be in the making meanwhile
+        even = not any(b'"%c%s' % (len(kind), kind) in weights for kind in UNEVEN)
         session = sessions.shared(weights, threads or 0, str(path))
-        even = not any(
-            b'"%c%s' % (len(kind), kind) in weights for kind in UNEVEN
-        )  # as ONNX files name operators
         return Model(name, OnnxPredictor(name, card.limits, session, weights, even), card)
     with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching

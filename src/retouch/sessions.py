@@ -5,7 +5,6 @@ a photograph needs, and holds no lock of Python's: who knows the model calls ``b
 """
 
 import contextlib
-import hashlib
 import importlib.resources
 import os
 import threading
@@ -25,19 +24,20 @@ CONTRACT = (
 )
 KEPT = 8  # sessions for sharing; the oldest goes first
 
-_sessions: "dict[tuple[str, int], Future[InferenceSession]]" = {}
+_sessions: "dict[tuple[int, int, int], Future[InferenceSession]]" = {}
 _lock = threading.Lock()
 
 
 def shared(weights: bytes, threads: int, source: str) -> "InferenceSession":
     """The session for some weights and a number of threads (0: all cores): made once.
 
-    Its key is the content, not the path: a file that was replaced is a new model, a copied one is not.
+    Its key is the content, not the path: a file that was replaced is a new model, a copied one is not. Python's own
+    hash of it, keyed anew in each process, takes a quarter of SHA-256's time, for which everybody would wait.
 
     Raises:
         ModelError: see ``onnx_session``.
     """
-    key = hashlib.sha256(weights).hexdigest(), threads
+    key = hash(weights), len(weights), threads
     with _lock:
         session = _sessions.get(key)
         ours = session is None
