@@ -32,7 +32,7 @@ def shared(weights: bytes, threads: int, source: str) -> "InferenceSession":
     """The session for some weights and a number of threads (0: all cores): made once.
 
     Its key is the content, not the path: a file that was replaced is a new model, a copied one is not. Python's own
-    hash of it, keyed anew in each process, takes a quarter of SHA-256's time, for which everybody would wait.
+    hash of it, keyed anew in each process, takes a tenth of SHA-256's time, for which everybody would wait.
 
     Raises:
         ModelError: see ``onnx_session``.

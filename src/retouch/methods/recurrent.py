@@ -13,7 +13,7 @@ Jin Woo Baik, "Image Inpainting", Stanford University.
     §3.2, Fig. 4, Tables B.3, B.4   Discriminator
     B.1, B.2                        sobel_edges
     §3.3, B.5                       low_pass, high_pass
-    (ours)                          smooth_fill
+    (ours)                          fill.smooth_fill
     §4.2, L_D                       nn.hinge_discriminator
     §4.2, L_G ... L_style, L_Total  Recurrent.generator_losses
     §4.2, Adam, decay               Recurrent.learning_rate
@@ -50,6 +50,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
+from retouch.methods.fill import smooth_fill
 from retouch.methods.nn import (
     depthwise,
     hinge_discriminator,
@@ -138,34 +139,6 @@ def low_pass(image: Tensor) -> Tensor:
 def high_pass(image: Tensor) -> Tensor:
     """(B, 3, H, W) -> (B, 3, H - 2, W - 2): 3 x 3 sharpening filter, 9 in the middle, -1 around (B.5)."""
     return depthwise(image, [[-1, -1, -1], [-1, 9, -1], [-1, -1, -1]])
-
-
-def smooth_fill(image: Tensor, hole: Tensor, levels: int = 6, rounds: int = 4) -> Tensor:
-    """Fills the hole by a smooth interpolation of the known pixels: a pyramid of their averages.
-
-    Down: averages over known pixels alone. Up: each level's hole takes the coarser level's value and is smoothed by
-    a 3 x 3 mean, ``rounds`` times (Jacobi steps towards the membrane; Gortler et al. 1996 call it pull-push).
-
-    Args:
-        image: (B, 3, H, W); what stands in the hole is not read.
-        hole: (B, 1, H, W), 1 = missing.
-    """
-    pyramid = [(image * (1 - hole), hole)]
-    for _ in range(levels):
-        image, hole = pyramid[-1]
-        share = F.avg_pool2d(1 - hole, 2, ceil_mode=True)
-        average = F.avg_pool2d(image, 2, ceil_mode=True) / share.clamp_min(1e-6)
-        pyramid.append((average, (share < 1e-6).to(image)))
-    image, hole = pyramid.pop()
-    known = (1 - hole).sum((2, 3), keepdim=True).clamp_min(1)
-    filled = image + hole * (image.sum((2, 3), keepdim=True) / known)
-    while pyramid:
-        image, hole = pyramid.pop()
-        filled = F.interpolate(filled, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        for _ in range(rounds):
-            filled = F.avg_pool2d(image + hole * filled, 3, stride=1, padding=1, count_include_pad=False)
-        filled = image + hole * filled
-    return filled
 
 
 def _conv(
