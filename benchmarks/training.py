@@ -120,10 +120,7 @@ def plain(method: str, settings: Settings, config: dict[str, Any], turns: Turns,
     layout = torch.channels_last if name == "channels last" else torch.contiguous_format
     for network in made.networks.values():
         network.to(memory_format=layout)
-    photos = data.Photos(
-        sources.index(settings.data), settings.size, settings.zoom, settings.kinds(), settings.ratio,
-        settings.size, settings.seed,
-    )  # fmt: skip
+    photos = data.Photos.of(sources.index(settings.data), settings)
     feed = data.batches(photos, start=0, batch=settings.batch, workers=settings.workers)
     try:
         turns.wait(name)

@@ -20,10 +20,10 @@ from retouch.training.checkpoints import write_checkpoint
 from retouch.training.settings import Settings, plain
 
 
-def make_run(folder, name, **changes):
+def make_run(folder, name, config=None, **changes):
     """A run with a checkpoint as the loop writes it, of random weights."""
     kind, build = METHODS[name].load()
-    config = kind(**SMALL[name].config)
+    config = kind(**(SMALL[name].config if config is None else config))
     torch.manual_seed(0)
     method = build(config, training=False)
     groups = {}

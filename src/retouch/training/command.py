@@ -51,6 +51,7 @@ def export(
     training_data: str = "",
     licence: str = "Apache-2.0",
     notes: str = "",
+    quantize: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:
     """Turn a training run into a model: NAME.onnx and its card NAME.json.
@@ -63,6 +64,7 @@ def export(
         training_data: For the card; by default the run's --data.
         licence: For the card: of the weights.
         notes: For the card: anything else worth knowing.
+        quantize: Photographs, as for --data: convolutions in 8 bits where that is faster, by ranges seen on these.
         overwrite: Replace files of that name.
     """
     with needs("train", "exporting a model"):
@@ -75,6 +77,7 @@ def export(
         training_data=training_data,
         licence=licence,
         notes=notes,
+        quantize=quantize,
         overwrite=overwrite,
     )
     print(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")

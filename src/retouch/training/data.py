@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from retouch import masks
 from retouch.errors import RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
+from retouch.training.settings import Settings
 
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
@@ -137,6 +138,14 @@ class Photos(Dataset[Batch]):
     stream: int = TRAINING
     whole: bool = False
     mirror: bool = True
+
+    @classmethod
+    def of(cls, sources: tuple[Source, ...], settings: Settings, stream: int = TRAINING) -> "Photos":
+        """The samples that a run's settings ask for."""
+        return cls(
+            sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
+            settings.mask_size or settings.size, settings.seed, stream, settings.whole, settings.mirror,
+        )  # fmt: skip
 
     def __getitem__(self, number: int) -> Batch:
         epoch, position = divmod(number, len(self.sources))

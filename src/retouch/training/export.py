@@ -7,6 +7,7 @@ import io
 import logging
 import shlex
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,16 @@ from retouch.cards import Card
 from retouch.errors import ModelError, TrainingError
 from retouch.image import atomic_write
 from retouch.methods import METHODS
+from retouch.sources import index
 from retouch.training.checkpoints import read_checkpoint
+from retouch.training.data import SAMPLES, Photos
+from retouch.training.quantize import Sample, to_int8
 from retouch.training.searching import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
 
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch, in [0, 1]
+CROPS = 32  # that show a network's ranges before it is quantized
 
 
 class Completion(nn.Module):
@@ -173,6 +178,22 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
             )
 
 
+def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
+    """Crops of these photographs with holes, drawn as the run drew its own."""
+    run = state["settings"]
+    settings = Settings(
+        data=tuple(photographs), output=Path(), size=run["size"], zoom=run["zoom"], whole=run["whole"],
+        masks=tuple(run["masks"]), ratio=tuple(run["ratio"]), mask_size=run["mask_size"], seed=run["seed"],
+    )  # fmt: skip
+    photos = Photos.of(index(settings.data), settings, SAMPLES)
+    samples = []
+    for number in range(CROPS):
+        image, hole = photos[number]
+        known = image[None].float() / 255 * ~hole
+        samples.append((known.numpy(), hole[None].float().numpy()))
+    return samples
+
+
 def command_line(state: dict[str, Any], run: Path) -> str:
     """The command that trained a run, from its state; ``--set`` for what differs from the method's defaults."""
     kind, _ = METHODS[state["method"]].load()
@@ -207,6 +228,7 @@ def export(
     training_data: str = "",
     licence: str = "Apache-2.0",
     notes: str = "",
+    quantize: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Writes ``NAME.onnx`` (``NAME.safetensors`` of a method that searches) and its card ``NAME.json``.
@@ -218,6 +240,8 @@ def export(
         name: of the model.
         output: folder for the two files; made where it is missing.
         good_for, training_data, licence, notes: the card's words; by default from the run.
+        quantize: photographs, as for training; where given, the large convolutions are in 8 bits, by the ranges
+            on crops and holes of these as the run had them, and the card's notes say how much that changed.
         overwrite: replace files of that name.
 
     Returns:
@@ -234,8 +258,13 @@ def export(
     for path in (target, output / f"{name}.json"):
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; say overwrite to replace it")
+    if quantize and entry.searches:
+        raise ModelError(f"expected a method that is exported as ONNX to quantize, got {state['method']}")
     limits = window_limits(state)
     data = to_safetensors(state["method"], module.method) if entry.searches else to_onnx(module, limits)
+    if quantize:
+        data, changed = to_int8(data, _samples(quantize, state))
+        notes = f"{notes} {changed}".strip()
     card = Card(
         name=name,
         method=state["method"],

@@ -193,11 +193,8 @@ def _train(
             write_checkpoint(run, state, groups)
 
         # 2. The data, from the first sample that this run has not seen
-        photos = data.Photos(
-            sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
-            settings.mask_size or settings.size, settings.seed, whole=settings.whole, mirror=settings.mirror,
-        )  # fmt: skip
-        shown = data.Photos(**{**vars(photos), "stream": data.SAMPLES})
+        photos = data.Photos.of(sources, settings)
+        shown = data.Photos.of(sources, settings, data.SAMPLES)
 
         def samples() -> None:
             image, hole = map(torch.stack, zip(*(shown[number] for number in range(8)), strict=True))
