@@ -38,28 +38,32 @@ direct glcic-cifar10 glcic 2400 "pictures of 32 x 32 with a rectangle missing" -
 middle=("${faces[@]}" --size 64 --masks center --ratio 0.25 0.25)
 direct dcgan-faces dcgan_direct 12000 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" \
   --set width=32 --set blocks=1 --set skip=true --set hole_channel=true --set prior=0.002 --set prior_start="$(last 12000)"
-direct glcic-faces glcic 8000 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" \
+direct glcic-faces glcic 2100 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" \
   --set size=64 --set width=32 --set discriminator_width=32 --set vector=256 --set residual=true \
-  --set adversarial=0.002 --set adversarial_start="$(last 8000)"
+  --set adversarial=0.002 --set adversarial_start="$(last 2100)"
 
 # Those that search: the generator also gives back the photos through the inverter.
-searched=("${faces[@]}" --size 64 --batch 32 --ema 0.995 --ratio 0.05 0.4
+searched=("${faces[@]}" --size 64 --batch 32 --ratio 0.05 0.4
   --masks center=0.5 --masks strokes=0.2 --masks boxes=0.15 --masks rectangle=0.15)
-model wgan-faces wgan 7800 "faces of 64 x 64, several answers" "${searched[@]}" \
+model wgan-faces wgan 7800 "faces of 64 x 64, several answers" "${searched[@]}" --ema 0.995 \
   --set width=32 --set latent=96 --set critic_steps=1 --set learning_rate=1e-3 --set beta1=0.5 --set reconstruction=1000 \
   --set generator_steps=$((3500 * scale)) --set inverter_steps=$((3700 * scale)) --set inverter_latent=0.02 \
   --set enhancement_depth=6 --set enhancement_width=24 --set pair_steps=5 --set refine_steps=5 --set spread=0.8
 for loss in sigmoid_cross_entropy softmax_cross_entropy mean_squared_error; do
   case $loss in mean*) name=mse ;; *) name=${loss%_cross_entropy} ;; esac
-  model "search-faces-$name" dcgan_search 3300 "faces of 64 x 64, several answers" "${searched[@]}" \
-    --set adversarial_loss=$loss --set width=64 --set discriminator_width=32 --set inverter_width=32 \
-    --set generator_steps=$((2300 * scale)) --set inverter_steps=$((1000 * scale)) \
-    --set reconstruction=10 --set inverter_latent=0.02
+  model "search-faces-$name" dcgan_search 720 "faces of 64 x 64, several answers" "${searched[@]}" --ema 0.99 \
+    --set adversarial_loss=$loss --set width=32 --set discriminator_width=16 --set inverter_width=32 \
+    --set learning_rate=5e-4 --set generator_steps=$((500 * scale)) --set inverter_steps=$((220 * scale)) \
+    --set reconstruction=10 --set inverter_latent=0.02 --set refine_steps=10 --set restarts=2
 done
 
-model recurrent-faces recurrent 6000 "faces with scratches, text and strokes" "${faces[@]}" \
-  --size 128 --batch 4 --ema 0.998 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 \
-  --set smooth_start=true --set hole_l1=2 --set l1=1 --set clip=1 --set ssim=1 --set composite=true \
-  --set adversarial=0 --set feature_matching=0 --set low_pass_perceptual=0 --set low_pass=0 --set high_pass=0 \
-  --set edge_l1=0 --set features="$features" --set perceptual=0.1 --set style=0.2 \
-  --set learning_rate=5e-4 --set warmup=100 --set total_steps=$((6000 * scale)) --set beta1=0.9 --set beta2=0.99
+scenes=$runs/k # the last but one run of train_recurrent_scenes.sh, to start from if it is there
+start=()
+[[ -d $scenes ]] && start=(--init "$scenes")
+model recurrent-faces recurrent 420 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
+  --size 128 --batch 4 --ema 0.99 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 \
+  --set activation=shifted_relu --set padding=zeros --set smooth_start=true --set composite=true \
+  --set hole_l1=2 --set l1=1 --set clip=1 --set ssim=1 --set adversarial=0 --set feature_matching=0 \
+  --set low_pass_perceptual=0 --set low_pass=0 --set high_pass=0 --set edge_l1=0 \
+  --set features="$features" --set perceptual=0.05 --set style=0.1 \
+  --set learning_rate=4e-4 --set warmup=20 --set total_steps=$((420 * scale)) --set beta1=0.9 --set beta2=0.99

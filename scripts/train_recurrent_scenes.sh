@@ -43,3 +43,5 @@ train j 18 9 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 
   "${fast[@]}" --set learning_rate=4e-4 --set warmup=20 --set total_steps=700
 train k 60 10 "${windows[@]}" --ema 0.995 --init "$runs/j" "${fast[@]}" \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=1700
+train l 42 11 "${windows[@]}" --ema 0.995 --init "$runs/k" "${fast[@]}" --set style=0.5 \
+  --set learning_rate=2.5e-4 --set warmup=20 --set total_steps=800

@@ -1,6 +1,7 @@
 """Reports: figures by hand, intervals, comparisons on shared photos, both forms, curves, cards."""
 
 import base64
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -345,11 +346,25 @@ def test_a_card_takes_the_rows_and_keeps_others(
 
 def test_smaller_comparisons_are_named_in_the_card() -> None:
     rows = [row(p, "a", 20.0) for p in range(30)] + [row(p, "slow", 20.0) for p in range(3)]
-    found = tables.card_rows(summary.groups(rows), "set")
+    found = tables.card_rows(summary.groups(rows), "set", tables.on_card("recurrent"))
     assert [(r["data"], r["model"], r["photos"]) for r in found] == [
         ("set", "a", 30), ("set, a sample", "a", 3), ("set, a sample", "slow", 3),
     ]  # fmt: skip
     assert set(found[0]) == {"data", "masks", "model", "photos", "psnr", "ssim"}
+
+
+def test_a_cards_table_says_what_the_paper_prints() -> None:
+    measured = {"data": "set", "masks": "center 0.25-0.25", "model": "ours", "psnr": 20.0, "mse": 600.0}
+    card = dataclasses.replace(tiny_card(b"", "ours"), quality=(measured,))
+    table = tables.of_card(dataclasses.replace(card, method="dcgan_search"))
+    assert [re.split(r"\W", name)[0] for name in table.heads[3:]] == ["PSNR", "MSE"]
+    assert len(table.notes) == 3 and table.notes[2].endswith("its table): MSE 105.76.")
+    table = tables.of_card(dataclasses.replace(card, method="wgan"))
+    assert len(table.heads) == 4 and [note.rpartition(": ")[2] for note in table.notes] == ["PSNR 23.41."]
+    table = tables.of_card(dataclasses.replace(card, method="recurrent"))
+    assert [note.rpartition(": ")[2] for note in table.notes] == [
+        "PSNR 29.920 / 29.152 / 26.012.", "PSNR 24.237 / 22.572 / 20.308.",
+    ]  # fmt: skip
 
 
 # ---- curves -----------------------------------------------------------------------------------------------

@@ -300,3 +300,21 @@ def test_batches_and_settings_that_do_not_fit_are_one_clear_line(kind, build):
     ):
         with pytest.raises(TrainingError, match=message):
             method.step(torch.zeros(count, 3, size, size), middle(count, size), 0, backward=lambda loss: None)
+
+
+@pytest.mark.parametrize("reconstruction", [0.0, 1.0])
+@pytest.mark.parametrize(("build", "kind", "judge", "step"), [
+    (wgan.WGAN, wgan.Config, "critic", "critic_step"),
+    (dcgan_search.DCGANSearch, dcgan_search.Config, "discriminator", "discriminator_step"),
+])  # fmt: skip
+def test_both_steps_judge_the_same_pictures(build, kind, judge, step, reconstruction):
+    torch.manual_seed(0)
+    method = build(dataclasses.replace(kind(), width=2, latent=4, reconstruction=reconstruction))
+    picture, hole = torch.rand(3, 3, 64, 64) * 2 - 1, middle(3, 64)
+    judged = []
+    method.networks[judge].register_forward_pre_hook(lambda _, inputs: judged.append(inputs[0].detach()))
+    for learns in (getattr(method, step), method.generator_step):
+        torch.manual_seed(1)
+        learns(picture, hole, lambda loss: loss.backward())
+    assert torch.equal(judged[0], picture)
+    assert torch.equal(judged[1], judged[-1])

@@ -21,12 +21,14 @@ class Printed:
         table: where it stands.
         masks: the holes, as in ``Protocol.masks``; empty: the paper does not tell them apart.
         figures: metric -> the value as it is printed, in the units of ``metrics.METRICS``.
+        own: whether they are of the method that the paper presents, and not of one that it compares with.
     """
 
     label: str
     table: str
     masks: str
     figures: dict[str, str]
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,12 @@ CENTER = "center:0.25-0.25"  # 32 x 32 of 64 x 64
 SMALL_CENTER = "center:0.0976-0.0977"  # 20 x 20 of 64 x 64: the nearest square to 10 %
 
 
-def _by_bin(label: str, table: str, **figures: tuple[str, str, str]) -> tuple[Printed, ...]:
+def _by_bin(
+    label: str, table: str, *, own: bool = True, **figures: tuple[str, str, str]
+) -> tuple[Printed, ...]:
     """One model of Baik's tables: three hole-ratio bins of each metric."""
     return tuple(
-        Printed(label, table, masks, {metric: values[number] for metric, values in figures.items()})
+        Printed(label, table, masks, {metric: values[number] for metric, values in figures.items()}, own)
         for number, masks in enumerate(BINS)
     )
 
@@ -83,8 +87,8 @@ PROTOCOLS = MappingProxyType(
             metrics=("psnr", "psnr_pooled", "ssim"),
             layout="across",
             printed=(
-                Printed("CE [12], printed", "Tables 1, 2", "", {"psnr": "22.85", "ssim": "0.872"}),
-                Printed("PI [1], printed", "Tables 1, 2", "", {"psnr": "21.45", "ssim": "0.851"}),
+                Printed("CE [12], printed", "Tables 1, 2", "", {"psnr": "22.85", "ssim": "0.872"}, own=False),
+                Printed("PI [1], printed", "Tables 1, 2", "", {"psnr": "21.45", "ssim": "0.851"}, own=False),
                 Printed("this work, printed", "Tables 1, 2", "", {"psnr": "23.41", "ssim": "0.9074"}),
             ),
             differences=(
@@ -155,6 +159,7 @@ PROTOCOLS = MappingProxyType(
                 *_by_bin(
                     "Edge, faces, printed",
                     "Table 1",
+                    own=False,
                     l1=("5.79", "6.70", "9.19"),
                     l2=("1.32", "1.54", "2.79"),
                     perceptual=("0.554", "0.632", "0.794"),
@@ -173,6 +178,7 @@ PROTOCOLS = MappingProxyType(
                 *_by_bin(
                     "Edge, places, printed",
                     "Table 2",
+                    own=False,
                     l1=("12.70", "15.52", "27.55"),
                     l2=("10.03", "11.17", "22.06"),
                     perceptual=("0.592", "0.847", "1.205"),

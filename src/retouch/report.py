@@ -287,10 +287,10 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     path = [Path(str(one)) for one in found.about.get("data", ())]
     name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)
     rows = [row for row in found.measured if row["model"] != ORIGINAL]
-    new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name)
+    there = parse_card(card.read_bytes(), str(card))
+    new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, tables.on_card(there.method))
     if not new:
         raise DataError(f"{os.fspath(folder)}: expected measured rows for a card, got none")
-    there = parse_card(card.read_bytes(), str(card))
     names = {row["data"] for row in new}
     kept = tuple(row for row in there.quality if row["data"] not in names)
     atomic_write(card, replace(there, quality=(*kept, *new)).to_json().encode())

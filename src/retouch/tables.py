@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from retouch.cards import Card
 from retouch.metrics import Metric
-from retouch.protocols import Printed, Protocol
+from retouch.protocols import PROTOCOLS, Printed, Protocol
 from retouch.summary import Estimate, Group, differences, metric_of
 
 MAIN = ("psnr", "psnr_pooled", "ssim", "lpips", "l1", "perceptual", "ms_ssim", "frechet", "kernel")
@@ -182,7 +182,13 @@ def _printed(printed: Sequence[Printed], column: tuple[str, str], kind: str, nam
 # ---- cards ------------------------------------------------------------------------------------------------
 
 
-def card_rows(found: Sequence[Group], data: str) -> list[dict[str, str | float]]:
+def on_card(method: str) -> tuple[str, ...]:
+    """The metrics of a card: the usual ones, and the paper's where PSNR is not among them."""
+    papers = PROTOCOLS[method].metrics if method in PROTOCOLS else ()
+    return ON_CARDS if "psnr" in papers else tuple(dict.fromkeys((*ON_CARDS, *papers)))
+
+
+def card_rows(found: Sequence[Group], data: str, names: Sequence[str]) -> list[dict[str, str | float]]:
     """What a card keeps of the measured groups; a smaller group's data are named a sample."""
     most = max((len(group.photos) for group in found), default=0)
     rows = []
@@ -191,7 +197,7 @@ def card_rows(found: Sequence[Group], data: str) -> list[dict[str, str | float]]
         for model in group.models:
             row: dict[str, str | float] = {"data": data + part, "masks": group.masks, "model": model}
             row["photos"] = len(group.photos)
-            for name in ON_CARDS:
+            for name in names:
                 if name in group.estimates[model]:
                     row[name] = round(group.estimates[model][name].mean, 4)
             rows.append(row)
@@ -199,8 +205,8 @@ def card_rows(found: Sequence[Group], data: str) -> list[dict[str, str | float]]
 
 
 def of_card(card: Card) -> Table:
-    """A model's quality beside its baselines, as its card has it."""
-    names = [name for name in ON_CARDS if any(name in row for row in card.quality)]
+    """A model's quality beside its baselines, as its card has it, and what the paper prints."""
+    names = [name for name in on_card(card.method) if any(name in row for row in card.quality)]
     rows = []
     for row in card.quality:
         alike = [other for other in card.quality if all(other[key] == row[key] for key in ("data", "masks"))]
@@ -216,7 +222,27 @@ def of_card(card: Card) -> Table:
         name = str(row["model"])
         rows.append((label(where), label(str(row["masks"])), label(name, best=name == card.name), *figures))
     title = f"**`{card.name}`** ({card.method}, {card.images_seen:,} crops seen): {card.good_for}."
-    return Table(title, ("photographs", "holes", "model", *map(head, names)), tuple(rows))
+    return Table(
+        title, ("photographs", "holes", "model", *map(head, names)), tuple(rows), _papers(card, names)
+    )
+
+
+def _papers(card: Card, names: Sequence[str]) -> tuple[str, ...]:
+    """The paper's own figures in these metrics, a note for each column of its table."""
+    protocol = PROTOCOLS.get(card.method)
+    own = [one for one in protocol.printed if one.own] if protocol else []
+    notes = []
+    for name, table in dict.fromkeys((one.label, one.table) for one in own):
+        column = [one for one in own if (one.label, one.table) == (name, table)]
+        figures = [
+            f"{metric_of(metric).title} {' / '.join(one.figures[metric] for one in column)}"
+            for metric in names
+            if all(metric in one.figures for one in column)
+        ]
+        holes = " / ".join(one.masks.replace(":", " ") for one in column if one.masks)
+        where = f"{table}; {holes}" if holes else table
+        notes.append(f"The paper, on its own photographs: {name} ({where}): {', '.join(figures)}.")
+    return tuple(notes)
 
 
 def markdown(table: Table) -> str:

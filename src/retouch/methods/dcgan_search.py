@@ -165,7 +165,9 @@ class DCGANSearch:
             rate = (1 - k / config.generator_steps) * config.learning_rate
             for name in ("generator", "discriminator"):
                 set_rate(self.optimizers[name], rate)
-            logs = self.discriminator_step(picture, backward) | self.generator_step(picture, hole, backward)
+            logs = self.discriminator_step(picture, hole, backward) | self.generator_step(
+                picture, hole, backward
+            )
         else:
             logs = search.inverter_step(
                 self.networks, self.optimizers["inverter"], self.score, config, picture, hole,
@@ -173,14 +175,14 @@ class DCGANSearch:
             )  # fmt: skip
         return {name: float(value.detach()) for name, value in logs.items()}
 
-    def discriminator_step(self, picture: Tensor, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
+    def discriminator_step(
+        self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
         """The discriminator learns to tell a batch of real pictures from one of generated ones."""
         search.only(self.networks, ("discriminator",))
-        self.networks["generator"].train()  # its batch norm as in its own step
         discriminator = self.networks["discriminator"]
         with torch.no_grad():
-            z = torch.randn(len(picture), self.config.latent, device=picture.device)
-            fake = self.networks["generator"](z)
+            fake, _ = search.generated(self.networks, self.config, picture, hole)
         loss = self.adversarial(discriminator(picture), True) + self.adversarial(discriminator(fake), False)
         update(self.optimizers["discriminator"], loss, backward)
         return {"discriminator": loss}

@@ -435,17 +435,13 @@ def generator_step(
     Returns:
         the losses, unweighted.
     """
-    rebuild = config.reconstruction > 0
-    trained = ("generator", "inverter") if rebuild else ("generator",)
+    trained = ("generator", "inverter") if config.reconstruction > 0 else ("generator",)
     only(networks, trained)
-    z = torch.randn(len(picture), config.latent, device=picture.device)
-    if rebuild:  # one batch with the others, so that they go by the same batch norm
-        z = torch.cat([z, networks["inverter"](picture, hole)])
-    generated = networks["generator"](z)
-    loss = adversarial(generated[: len(picture)])
+    fake, rebuilt = generated(networks, config, picture, hole)
+    loss = adversarial(fake)
     logs = {"generator": loss}
-    if rebuild:
-        logs["reconstruction"] = F.l1_loss(generated[len(picture) :], picture)
+    if rebuilt is not None:
+        logs["reconstruction"] = F.l1_loss(rebuilt, picture)
         loss = loss + config.reconstruction * logs["reconstruction"]
     for name in trained:
         optimizers[name].zero_grad()
@@ -453,6 +449,23 @@ def generator_step(
     for name in trained:
         optimizers[name].step()
     return logs
+
+
+def generated(
+    networks: dict[str, nn.Module], config: Training, picture: Tensor, hole: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """As many pictures of random z as photos, and with ``reconstruction`` those of the inverter's z: one batch.
+
+    So both go by the same batch norm; and who judges the first sees in its own step what the generator's step shows
+    it. Judged alone, by a batch norm of their own, they would be told from the photos without any gain.
+    """
+    z = torch.randn(len(picture), config.latent, device=picture.device)
+    networks["generator"].train()
+    if not config.reconstruction > 0:
+        return networks["generator"](z), None
+    networks["inverter"].train()
+    fake, rebuilt = networks["generator"](torch.cat([z, networks["inverter"](picture, hole)])).chunk(2)
+    return fake, rebuilt
 
 
 def only(networks: dict[str, nn.Module], trained: tuple[str, ...]) -> None:

@@ -212,19 +212,19 @@ class WGAN:
         left = 1 - k / config.generator_steps
         for name in ("generator", "critic"):
             set_rate(self.optimizers[name], left * config.learning_rate)
-        logs = self.critic_step(picture, backward)
+        logs = self.critic_step(picture, hole, backward)
         if (k + 1) % config.critic_steps == 0:
             logs |= self.generator_step(picture, hole, backward)
         return logs
 
-    def critic_step(self, picture: Tensor, backward: Callable[[Tensor], None]) -> dict[str, Tensor]:
+    def critic_step(
+        self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
+    ) -> dict[str, Tensor]:
         """Eq. (2): the critic's loss on a batch of real and one of generated pictures."""
         search.only(self.networks, ("critic",))
-        self.networks["generator"].train()  # its batch norm as in its own step
         critic = self.networks["critic"]
-        z = torch.randn(len(picture), self.config.latent, device=picture.device)
         with torch.no_grad():
-            fake = self.networks["generator"](z)
+            fake, _ = search.generated(self.networks, self.config, picture, hole)
         distance = wasserstein_distance(critic(picture), critic(fake))  # Eq. (1)
         share = torch.rand(len(picture), 1, 1, 1, device=picture.device)
         penalty = gradient_penalty(critic, picture, fake, share)  # Eq. (3)

@@ -1,7 +1,7 @@
 """Models of the methods that search: their weights as safetensors, and the Predictor that PyTorch runs.
 
-A file holds the networks that completing needs, each tensor named NETWORK/NAME, and in its header the method
-and the settings that it was trained with; the card beside it has the file's SHA-256.
+A file holds the networks that completing needs, each tensor named NETWORK/NAME, convolutions and dense layers in 16
+bits, and in its header the method and the settings that it was trained with; the card beside it has the file's SHA-256.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ def to_safetensors(name: str, method: Any) -> bytes:
         method: with ``config`` and ``networks``.
     """
     tensors = {
-        f"{network}/{key}": tensor.detach().cpu().contiguous().clone()
+        f"{network}/{key}": (tensor.half() if tensor.ndim > 1 else tensor.clone()).cpu().contiguous()
         for network, module in method.networks.items()
         for key, tensor in module.state_dict().items()
     }
