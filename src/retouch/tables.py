@@ -241,7 +241,9 @@ def _papers(card: Card, names: Sequence[str]) -> tuple[str, ...]:
         ]
         holes = " / ".join(one.masks.replace(":", " ") for one in column if one.masks)
         where = f"{table}; {holes}" if holes else table
-        notes.append(f"The paper, on its own photographs: {name} ({where}): {', '.join(figures)}.")
+        notes.append(
+            f"The paper, on its own photographs: {name.removesuffix(', printed')} ({where}): {', '.join(figures)}."
+        )
     return tuple(notes)
 
 
