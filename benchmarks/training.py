@@ -115,15 +115,15 @@ def ours(method: str, settings: Settings, config: dict[str, Any], turns: Turns, 
 
 def plain(method: str, settings: Settings, config: dict[str, Any], turns: Turns, name: str) -> None:
     """A plain loop over the same batches."""
-    kind, build = METHODS[method].load()
-    made = build(configure(kind, config))
     layout = torch.channels_last if name == "channels last" else torch.contiguous_format
-    for network in made.networks.values():
-        network.to(memory_format=layout)
-    photos = data.Photos.of(sources.index(settings.data), settings)
-    feed = data.batches(photos, start=0, batch=settings.batch, workers=settings.workers)
     try:
+        kind, build = METHODS[method].load()
+        made = build(configure(kind, config))
+        for network in made.networks.values():
+            network.to(memory_format=layout)
+        photos = data.Photos.of(sources.index(settings.data), settings)
         turns.wait(name)
+        feed = data.batches(photos, start=0, batch=settings.batch, workers=settings.workers)
         with closing(feed) as batches:
             for k in range(settings.steps or 0):
                 image, hole = next(batches)

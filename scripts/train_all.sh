@@ -59,7 +59,7 @@ done
 
 scenes=$runs/k # the last but one run of train_recurrent_scenes.sh, to start from if it is there
 start=()
-[[ -d $scenes ]] && start=(--init "$scenes")
+[[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
 model recurrent-faces recurrent 420 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
   --size 128 --batch 4 --ema 0.99 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 \
   --set activation=shifted_relu --set padding=zeros --set smooth_start=true --set composite=true \

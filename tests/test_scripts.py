@@ -81,6 +81,16 @@ def test_train_all_goes_on_with_what_was_cut(tmp_path: Path) -> None:
     assert len(first) + len(second) == 3 * len(MODELS) + 1
 
 
+def test_train_all_resumes_what_started_from_another_run(tmp_path: Path) -> None:
+    arguments = ("data", "vgg.safetensors", str(tmp_path))
+    (tmp_path / "k").mkdir()
+    status, first = run("train_all.sh", tmp_path, *arguments, cut="recurrent-faces")
+    assert status == 143 and settings_of(first[-1]).init == tmp_path / "k"
+    status, second = run("train_all.sh", tmp_path, *arguments)
+    resumed = settings_of(second[0])
+    assert status == 0 and resumed.resume and resumed.init is None
+
+
 def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
     status, commands = run("train_recurrent_scenes.sh", tmp_path, "data", "vgg.safetensors", str(tmp_path))
     assert status == 0

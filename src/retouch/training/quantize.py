@@ -1,4 +1,4 @@
-"""A network in ONNX -> the same with its large convolutions in 8 bits: a third of the file, and faster."""
+"""A network in ONNX -> the same with its large convolutions in 8 bits: a smaller file, and faster."""
 
 import contextlib
 import logging
