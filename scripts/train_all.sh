@@ -23,8 +23,8 @@ model() { # NAME METHOD STEPS WHAT_IT_IS_GOOD_FOR [OPTION ...]
 direct() { # the same, for networks that are trained on the completion itself
   local name=$1 method=$2 steps=$3 good_for=$4
   shift 4
-  model "$name" "$method" "$steps" "$good_for" --batch 16 --ema 0.998 \
-    --set mirror=true --set psnr=1 --set ssim=2 --set learning_rate=1e-3 --set beta1=0.9 --set warmup=200 \
+  model "$name" "$method" "$steps" "$good_for" --batch 16 \
+    --set mirror=true --set psnr=1 --set learning_rate=1e-3 --set beta1=0.9 --set warmup=200 \
     --set total_steps=$((steps * scale)) "$@"
 }
 
@@ -32,15 +32,16 @@ faces=(--data "$data/faces/train-*.tar")
 last() { echo $(($1 * scale * 92 / 100)); } # the discriminators take part in the last steps alone
 
 direct glcic-cifar10 glcic 2400 "pictures of 32 x 32 with a rectangle missing" --data "$data/cifar10/train-*.tar" \
-  --size 32 --masks rectangle --ratio 0.05 0.4 \
+  --size 32 --masks rectangle --ratio 0.05 0.4 --ema 0.998 --set ssim=2 \
   --set size=32 --set width=48 --set residual=true --set adversarial=0.002 --set adversarial_start="$(last 2400)"
 
 middle=("${faces[@]}" --size 64 --masks center --ratio 0.25 0.25)
-direct dcgan-faces dcgan_direct 12000 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" \
-  --set width=32 --set blocks=1 --set skip=true --set hole_channel=true --set prior=0.002 --set prior_start="$(last 12000)"
-direct glcic-faces glcic 2100 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" \
+direct dcgan-faces dcgan_direct 11200 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --ema 0.999 \
+  --set ssim=1 --set width=48 --set blocks=1 --set skip=true --set hole_channel=true \
+  --set prior=0.002 --set prior_start="$(last 11200)"
+direct glcic-faces glcic 5300 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --ema 0.998 --set ssim=1 \
   --set size=64 --set width=32 --set discriminator_width=32 --set vector=256 --set residual=true \
-  --set adversarial=0.002 --set adversarial_start="$(last 2100)"
+  --set adversarial=0.002 --set adversarial_start="$(last 5300)"
 
 # Those that search: the generator also gives back the photos through the inverter.
 searched=("${faces[@]}" --size 64 --batch 32 --ratio 0.05 0.4

@@ -70,6 +70,13 @@ def test_losses_by_hand():
     real = {"1_1": torch.zeros(1, 2, 2, 2), "2_2": torch.zeros(1, 1, 1, 2)}
     fake = {"1_1": torch.full((1, 2, 2, 2), 0.5), "2_2": torch.tensor([[[[1.0, 2.0]]]])}
     assert float(perceptual.perceptual_loss(real, fake)) == pytest.approx(0.5)
+    turned = {"1_1": torch.tensor([[[[3.0]], [[4.0]]]]), "2_1": torch.tensor([[[[2.0, 0.0]]]])}
+    ahead = {"1_1": torch.tensor([[[[5.0]], [[0.0]]]]), "2_1": torch.tensor([[[[1.0, 7.0]]]])}
+    expected = (0.4**2 + 0.8**2) + (0 + 1) / 2  # (0.6, 0.8) to (1, 0); 1 to 1 and 0 to 1
+    assert float(perceptual.normalized_loss(turned, ahead)) == pytest.approx(expected)
+    assert float(perceptual.normalized_loss(turned, {k: 9 * v for k, v in turned.items()})) == pytest.approx(
+        0
+    )
     assert float(perceptual.gram(fake["2_2"])) == pytest.approx((1 + 4) / 2)
     assert float(perceptual.style_loss(real, fake)) == pytest.approx(2.5)
     assert float(perceptual.style_loss(fake, fake)) == 0

@@ -35,7 +35,7 @@ Deviations
       to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
     - Config.composite: ours, off by default; known pixels are never taken from the prediction, so that the
       perceptual and style losses need not judge it there.
-    - Config.hole_l1, ssim, warmup, total_steps, clip: ours, neutral by default; what they did: the card.
+    - Config.hole_l1, ssim, normalized, warmup, total_steps, clip: ours, neutral by default; what they did: the card.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +59,14 @@ from retouch.methods.nn import (
     update,
     warmup_cosine,
 )
-from retouch.methods.perceptual import VGG19Features, dissimilarity, load_vgg, perceptual_loss, style_loss
+from retouch.methods.perceptual import (
+    VGG19Features,
+    dissimilarity,
+    load_vgg,
+    normalized_loss,
+    perceptual_loss,
+    style_loss,
+)
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -102,6 +109,7 @@ class Config:
     composite: bool = False  # ours: perceptual and style losses see the composite, not the whole prediction
     hole_l1: float = 0.0  # ours: weight of the mean L1 over the hole's pixels, coarse and refined
     ssim: float = 0.0  # ours: weight of 1 - SSIM of the composite (Zhao et al. 2017)
+    normalized: float = 0.0  # ours: weight of the distance of normalized features (Zhang et al. 2018)
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
@@ -373,11 +381,11 @@ class Recurrent:
             self.networks["discriminator"] = Discriminator()
             discriminator = self.networks["discriminator"].parameters()
             self.optimizers["discriminator"] = Adam(discriminator, config.discriminator_rate, betas)
-        if config.perceptual or config.low_pass_perceptual or config.style:
+        if config.perceptual or config.low_pass_perceptual or config.style or config.normalized:
             if not config.features:
                 raise TrainingError(
                     "perceptual and style losses need a VGG-19 (features=FILE.safetensors); "
-                    "without one set perceptual=0 low_pass_perceptual=0 style=0"
+                    "without one set perceptual=0 low_pass_perceptual=0 style=0 normalized=0"
                 )
             self.vgg = load_vgg(config.features)
 
@@ -412,6 +420,8 @@ class Recurrent:
             fake = self.vgg(composite if config.composite else refined)
             if config.perceptual:
                 losses["perceptual"] = perceptual_loss(real, fake)  # L_Perc
+            if config.normalized:
+                losses["normalized"] = normalized_loss(real, fake)
             if config.style:
                 losses["style"] = style_loss(real, fake)  # L_Style
             if config.low_pass_perceptual:  # L_LP,Perc
