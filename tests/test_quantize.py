@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from retouch.errors import ModelError
 from retouch.models import load
 from retouch.training import export, quantize
 
-CONFIG = {"width": 16, "blocks": 1, "skip": True}
+CONFIG = {"width": 16, "blocks": 1, "skip": True, "mirror": True}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def test_it_is_smaller_and_close(models):
     difference = np.abs(got - expected)[np.broadcast_to(hole, got.shape) > 0]
     assert 0 < difference.mean() < quantize.TOLERANCE
     assert difference.mean() < 0.1 * expected.std()
+
+
+def test_equal_weights_are_stored_once(models):
+    weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(models[1]).graph.initializer]
+    stored = [(each.dtype.str, each.shape, each.tobytes()) for each in weights]
+    assert len(set(stored)) == len(stored) > 20
 
 
 def test_the_card_says_so(models):
