@@ -45,5 +45,3 @@ train k 60 10 "${windows[@]}" --ema 0.995 --init "$runs/j" "${fast[@]}" \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=1700
 train l 42 11 "${windows[@]}" --ema 0.995 --init "$runs/k" "${fast[@]}" --set style=0.5 \
   --set learning_rate=2.5e-4 --set warmup=20 --set total_steps=800
-train m 60 12 "${windows[@]}" --ema 0.995 --init "$runs/l" "${fast[@]}" --set style=0.5 --set perceptual=0.05 \
-  --set normalized=0.2 --set learning_rate=3e-4 --set warmup=20 --set total_steps=1300

@@ -94,7 +94,7 @@ def test_train_all_resumes_what_started_from_another_run(tmp_path: Path) -> None
 def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
     status, commands = run("train_recurrent_scenes.sh", tmp_path, "data", "vgg.safetensors", str(tmp_path))
     assert status == 0
-    assert "".join(Path(words[words.index("--output") + 1]).name for words in commands) == "abdefghijklm"
+    assert "".join(Path(words[words.index("--output") + 1]).name for words in commands) == "abdefghijkl"
     for words in commands:
         assert settings_of(words).minutes > 0
 
