@@ -234,6 +234,8 @@ def test_dissimilarity_against_scikit_image():
     ]
     assert float(dissimilarity(a, b)) == pytest.approx(1 - np.mean(similar), abs=1e-5)
     assert float(dissimilarity(a, a)) == pytest.approx(0, abs=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as with --precision bf16-mixed
+        assert float(dissimilarity(a, b)) == pytest.approx(1 - np.mean(similar), abs=1e-5)
 
 
 def test_hinge_losses_by_hand():
