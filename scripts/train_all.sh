@@ -5,6 +5,7 @@
 # run: 1 is meant for some hours on two CPU cores. The options are added to every training, on a GPU for instance
 # --precision bf16-mixed --compile. What is done is skipped, and what was stopped (Ctrl-C, SIGTERM, a time limit, a crash)
 # goes on from its last checkpoint: call it again with the same arguments.
+# What is shipped took some of these in several runs, with other seeds: its cards, and runs/, tell the exact commands.
 set -euo pipefail
 data=$1 features=$2 runs=$3 scale=${4:-1}
 shift $(($# < 4 ? $# : 4))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from skimage.metrics import structural_similarity
+from test_perceptual import vgg_file
 
 from retouch.errors import TrainingError
 from retouch.methods import attention
@@ -269,6 +270,18 @@ def test_learning_rate_follows_the_paper_or_a_cosine():
 def test_perceptual_losses_without_a_feature_network_say_so():
     with pytest.raises(TrainingError, match="features=FILE"):
         paper.Recurrent(SMALL)
+    with pytest.raises(TrainingError, match="normalized=0"):
+        paper.Recurrent(dataclasses.replace(NO_FEATURES, normalized=0.2))
+
+
+def test_the_distance_of_normalized_features_takes_part_where_it_has_a_weight(tmp_path):
+    features = str(vgg_file(tmp_path / "vgg.safetensors", last="2_1"))
+    image, hole = batch()
+    for weight in (0.0, 0.2):
+        config = dataclasses.replace(NO_FEATURES, features=features, perceptual=1.0, normalized=weight)
+        losses = paper.Recurrent(config).generator_losses(image, hole, image, image + 0.3 * hole)
+        assert ("normalized" in losses) == bool(weight)
+    assert float(losses["normalized"]) > 0
 
 
 def test_steps_change_both_networks_and_log_finite_values():
