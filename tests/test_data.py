@@ -169,14 +169,16 @@ def test_fingerprint_follows_names_and_not_places(folder: Path, tmp_path: Path) 
     width=st.integers(1, 60),
     size=st.integers(8, 32),
     zoom=st.floats(1, 5),
+    jitter=st.none() | st.floats(0, 0.99),
     seed=st.integers(0, 2**32),
 )
 @settings(deadline=None)
 def test_crop_has_its_size_and_the_photos_range(
-    height: int, width: int, size: int, zoom: float, seed: int
+    height: int, width: int, size: int, zoom: float, jitter: float | None, seed: int
 ) -> None:
     photo = np.full((height, width, 3), (10, 120, 250), np.uint8)
-    square = data.crop(photo, size, zoom, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    square = data.crop(photo, size, zoom, rng, whole=jitter is not None, jitter=jitter or 0)
     assert square.dtype == np.uint8 and square.flags.c_contiguous
     np.testing.assert_array_equal(square, np.full((size, size, 3), (10, 120, 250), np.uint8))
 
@@ -213,6 +215,31 @@ def test_whole_photos_are_their_largest_square_reduced(height: int, width: int) 
         rng = np.random.default_rng(seed)
         got = data.crop(photo, 20, 1.0, rng, whole=True, mirror=False)
         assert np.abs(got - expected).max() <= 0.5
+
+
+def test_jitter_takes_squares_of_all_sizes_and_places_inside_the_largest() -> None:
+    photo = np.zeros((100, 140, 3), np.uint8)
+    photo[..., 0], photo[..., 1] = np.arange(140), np.arange(100)[:, None]
+    squares = [
+        data.crop(photo, 100, 1.0, np.random.default_rng(n), whole=True, jitter=0.2, mirror=False)
+        for n in range(300)
+    ]
+    left, right, top = (
+        np.array([int(s[i, j, c]) for s in squares]) for i, j, c in [(0, 0, 0), (0, -1, 0), (0, 0, 1)]
+    )
+    assert left.min() == 20 and right.max() == 119 and top.min() == 0  # the largest one is columns 20 to 119
+    assert 79 <= (right - left).min() <= 81 and (right - left).max() == 99
+    assert left.max() >= 35 and top.max() >= 15 and len(set(zip(left, top, strict=True))) > 100
+
+
+def test_colour_multiplies_each_channel_and_stays_in_range() -> None:
+    photo = np.full((20, 20, 3), (100, 100, 250), np.uint8)
+    squares = [data.crop(photo, 16, 1.0, np.random.default_rng(n), colour=0.2) for n in range(200)]
+    assert all((square == square[0, 0]).all() for square in squares)
+    red, green, blue = np.array([square[0, 0] for square in squares], int).T
+    assert {red.min(), green.min()} <= {80, 81} and {red.max(), green.max()} <= {119, 120}
+    assert blue.min() <= 203 and blue.max() == 255
+    assert abs(np.corrcoef(red, green)[0, 1]) < 0.2
 
 
 def test_mirroring_can_be_left_out_and_changes_nothing_else() -> None:

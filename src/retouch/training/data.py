@@ -56,13 +56,17 @@ def crop(
     rng: np.random.Generator,
     *,
     whole: bool = False,
+    jitter: float = 0.0,
+    colour: float = 0.0,
     mirror: bool = True,
 ) -> np.ndarray:
     """A random square of a photo, (H, W, 3) uint8 -> (size, size, 3) uint8, mirrored with probability 1/2.
 
     The square's side is drawn from [size, max(size, zoom * size)], as far as the photo allows, and resized by
     area; a photo whose shorter side is below ``size`` is enlarged to it first (Lanczos). With ``whole`` it is
-    always the largest one, from the photo's middle; without ``mirror`` nothing is mirrored.
+    always the largest one, from the photo's middle, and with ``jitter`` one inside that, its side shorter by up to
+    this share. With ``colour`` each channel is multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
+    Without ``mirror`` nothing is mirrored.
     """
     height, width = photo.shape[:2]
     if min(height, width) < size:
@@ -75,9 +79,17 @@ def crop(
     if whole:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
+        if jitter:
+            inner = max(1, round(side * (1 - jitter * rng.random())))
+            top, left = top + int(rng.integers(side - inner + 1)), left + int(rng.integers(side - inner + 1))
+            side = inner
     square = photo[top : top + side, left : left + side]
     if side != size:
-        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+        how = cv2.INTER_AREA if side > size else cv2.INTER_LANCZOS4
+        square = cv2.resize(square, (size, size), interpolation=how)
+    if colour:
+        factors = rng.uniform(1 - colour, 1 + colour, 3)
+        square = np.clip(np.rint(square * factors), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(square[:, ::-1] if mirror and rng.random() < 0.5 else square)
 
 
@@ -137,6 +149,8 @@ class Photos(Dataset[Batch]):
     seed: int
     stream: int = TRAINING
     whole: bool = False
+    jitter: float = 0.0
+    colour: float = 0.0
     mirror: bool = True
 
     @classmethod
@@ -144,14 +158,18 @@ class Photos(Dataset[Batch]):
         """The samples that a run's settings ask for."""
         return cls(
             sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
-            settings.mask_size or settings.size, settings.seed, stream, settings.whole, settings.mirror,
+            settings.mask_size or settings.size, settings.seed, stream,
+            settings.whole, settings.jitter, settings.colour, settings.mirror,
         )  # fmt: skip
 
     def __getitem__(self, number: int) -> Batch:
         epoch, position = divmod(number, len(self.sources))
         source = self.sources[_order(len(self.sources), self.seed, epoch)[position]]
         rng = np.random.default_rng((self.seed, epoch, position, self.stream))
-        image = crop(decode(source), self.size, self.zoom, rng, whole=self.whole, mirror=self.mirror)
+        image = crop(
+            decode(source), self.size, self.zoom, rng,
+            whole=self.whole, jitter=self.jitter, colour=self.colour, mirror=self.mirror,
+        )  # fmt: skip
         missing = hole(self.kinds, self.ratio, self.size, self.canvas, rng)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
 

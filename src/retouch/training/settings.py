@@ -15,7 +15,8 @@ from retouch.options import Whole
 
 # a resumed run must agree on these: they decide what it learns from
 FIXED = (
-    "data", "size", "zoom", "whole", "mirror", "masks", "ratio", "mask_size", "batch", "seed", "ema", "precision",
+    "data", "size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
+    "ema", "precision",
 )  # fmt: skip
 STRATEGIES = ("auto", "ddp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -31,6 +32,8 @@ class Settings:
         size: side of the training crops, in pixels.
         zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
         whole: instead, the largest square in the middle of each photo is reduced to ``size``.
+        jitter: with ``whole``, the square's sides are shorter by up to this share, and it lies anywhere.
+        colour: red, green and blue are each multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
         mirror: every other crop is mirrored; ``--no-mirror`` leaves all as they are.
         masks: kinds of holes with their weights, ``KIND=WEIGHT``.
         ratio: share of the canvas that a hole takes, (least, most).
@@ -61,6 +64,8 @@ class Settings:
     size: Whole = 128
     zoom: float = 1.0
     whole: bool = False
+    jitter: float = 0.0
+    colour: float = 0.0
     mirror: Annotated[bool, Parameter(negative="--no-mirror")] = True
     masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
     ratio: tuple[float, float] = (0.05, 0.5)
@@ -99,6 +104,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value >= bound:
                 raise TrainingError(f"{name}: expected at least {bound}, got {value}")
+        for name in ("jitter", "colour"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
+        if self.jitter and not self.whole:
+            raise TrainingError(f"jitter: expected 0 without whole, got {self.jitter}")
         if not 0 <= self.ema < 1:
             raise TrainingError(f"ema: expected a decay from 0 to below 1, got {self.ema}")
         if not 0 < self.ratio[0] <= self.ratio[1] < 1:
