@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Trains the shipped model recurrent-scenes again: the runs, in order, each from the averaged weights of the one before.
 #   scripts/train_recurrent_scenes.sh DATA VGG19.safetensors RUNS
-# DATA holds the folders scenes256, scenes150 and faces with train-*.tar shards. The card says what each run did.
+# DATA holds the folders scenes256, scenes150 and faces with train-*.tar shards: five hours on two CPU cores. The card
+# says what each run did, runs/scenes-NAME how it went.
 set -euo pipefail
 data=$1 features=$2 runs=$3
 
-train() { # NAME MINUTES SEED [OPTION ...]
-  local name=$1 minutes=$2 seed=$3
+train() { # NAME STEPS SEED [OPTION ...]: the steps that the run did before its time was up
+  local name=$1 steps=$2 seed=$3
   shift 3
-  retouch train recurrent --output "$runs/$name" --minutes "$minutes" --seed "$seed" \
+  retouch train recurrent --output "$runs/$name" --steps "$steps" --seed "$seed" \
     --ratio 0.1 0.5 --mask-size 256 \
     --set smooth_start=true --set hole_l1=2 --set l1=1 --set clip=1 \
     --set adversarial=0 --set feature_matching=0 --set low_pass_perceptual=0 --set low_pass=0 --set high_pass=0 \
@@ -21,27 +22,27 @@ windows=(--data "$data/scenes256/train-*.tar" --size 256 --batch 1 --masks strok
 l1_only=(--set perceptual=0 --set style=0 --set learning_rate=5e-4)
 look=(--set features="$features" --set composite=true --set beta1=0.9 --set beta2=0.99)
 
-train a 4 0 "${crops[@]}" --size 128 --ema 0.995 --set features="$features" --set perceptual=0.05 --set style=0 \
+train a 195 0 "${crops[@]}" --size 128 --ema 0.995 --set features="$features" --set perceptual=0.05 --set style=0 \
   --set learning_rate=5e-4 --set warmup=100
-train b 18 1 "${crops[@]}" --size 96 --ema 0.995 --init "$runs/a" "${l1_only[@]}" --set warmup=30
-train d 39 3 "${crops[@]}" --size 96 --ema 0.998 --init "$runs/b" "${look[@]}" --set perceptual=0.1 --set style=0.4 \
+train b 1093 1 "${crops[@]}" --size 96 --ema 0.995 --init "$runs/a" "${l1_only[@]}" --set warmup=30
+train d 1449 3 "${crops[@]}" --size 96 --ema 0.998 --init "$runs/b" "${look[@]}" --set perceptual=0.1 --set style=0.4 \
   --set learning_rate=6e-4 --set warmup=100 --set total_steps=3500
-train e 26 4 "${crops[@]}" --size 96 --ema 0.998 --init "$runs/d" "${look[@]}" --set perceptual=0.05 --set style=0.08 --set ssim=1 \
+train e 910 4 "${crops[@]}" --size 96 --ema 0.998 --init "$runs/d" "${look[@]}" --set perceptual=0.05 --set style=0.08 --set ssim=1 \
   --set learning_rate=5e-4 --set warmup=30 --set total_steps=1050
-train f 30 5 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 128 --ema 0.998 --init "$runs/e" \
+train f 927 5 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 128 --ema 0.998 --init "$runs/e" \
   "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
   --set learning_rate=5e-4 --set warmup=30 --set total_steps=1600
-train g 12 6 "${windows[@]}" --ema 0.995 --init "$runs/f" "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
+train g 176 6 "${windows[@]}" --ema 0.995 --init "$runs/f" "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=700
-train h 13 7 "${windows[@]}" --ema 0.99 --init "$runs/g" "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
+train h 294 7 "${windows[@]}" --ema 0.99 --init "$runs/g" "${look[@]}" --set perceptual=0.1 --set style=0.2 --set ssim=1 \
   --set learning_rate=2.5e-4 --set warmup=10 --set total_steps=270
-train i 54 8 "${windows[@]}" --ema 0.995 --init "$runs/h" "${look[@]}" --set perceptual=0.1 --set style=0.3 --set ssim=1 \
+train i 1195 8 "${windows[@]}" --ema 0.995 --init "$runs/h" "${look[@]}" --set perceptual=0.1 --set style=0.3 --set ssim=1 \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=1250
 # from here on as it runs fastest
 fast=("${look[@]}" --set activation=shifted_relu --set padding=zeros --set perceptual=0.15 --set style=0.45 --set ssim=1)
-train j 18 9 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 128 --ema 0.99 --init "$runs/i" \
+train j 262 9 "${all[@]}" --batch 4 --masks strokes=0.6 --masks boxes=0.4 --size 128 --ema 0.99 --init "$runs/i" \
   "${fast[@]}" --set learning_rate=4e-4 --set warmup=20 --set total_steps=700
-train k 60 10 "${windows[@]}" --ema 0.995 --init "$runs/j" "${fast[@]}" \
+train k 1119 10 "${windows[@]}" --ema 0.995 --init "$runs/j" "${fast[@]}" \
   --set learning_rate=3e-4 --set warmup=20 --set total_steps=1700
-train l 42 11 "${windows[@]}" --ema 0.995 --init "$runs/k" "${fast[@]}" --set style=0.5 \
+train l 800 11 "${windows[@]}" --ema 0.995 --init "$runs/k" "${fast[@]}" --set style=0.5 \
   --set learning_rate=2.5e-4 --set warmup=20 --set total_steps=800

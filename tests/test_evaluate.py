@@ -290,6 +290,15 @@ def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
     assert "expected a mask named 3" in found["3.png"]["error"]
 
 
+def test_two_folders_of_masks_need_two_names(data: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name / "holes" for name in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"different names.*, got .*/a/holes and .*/b/holes$"):
+        evaluate.evaluate(settings(data, tmp_path / "out", masks=tuple(map(str, folders))))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_hole_without_anything_known_is_recorded(data: Path, tmp_path: Path) -> None:
     evaluate.evaluate(settings(data, tmp_path / "out", masks=("center:1-1",)))
     assert all("leaves known pixels" in row["error"] for row in results.read(tmp_path / "out").rows)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,9 @@ from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
 from retouch.models import load
 from retouch.sharing import Shareable
-from retouch.training import export
-from retouch.training.checkpoints import write_checkpoint
+from retouch.sources import index
+from retouch.training import data, export
+from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.settings import Settings, plain
 
 
@@ -130,3 +132,26 @@ def test_bad_runs_are_one_clear_line(tmp_path):
         export.predictor(other)
     with pytest.raises(ModelError, match="without folders"):
         export.export(other, "../tiny", tmp_path)
+
+
+def test_a_resumed_runs_command_keeps_where_it_started(tmp_path):
+    run = make_run(tmp_path / "run", "glcic", init="earlier/run", images_before=10)
+    state, _ = read_checkpoint(run)
+    assert state["settings"]["init"] is None  # the resuming command's
+    assert "--init earlier/run" in export.command_line(state, run)
+
+
+def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels):
+    cv2.imwrite(str(tmp_path / "a.png"), smooth_pixels(80, 90))
+    drawn = {"size": 32, "whole": True, "jitter": 0.3, "colour": 0.2, "mirror": False, "seed": 4}
+    settings = Settings(data=(str(tmp_path / "*.png"),), output=tmp_path, **drawn)
+    state = {"settings": plain(settings)}
+    own = data.Photos.of(index(settings.data), settings, data.SAMPLES)
+    got = export._samples(settings.data, state)
+    for number in (0, 7, 31):
+        image, hole = own[number]
+        np.testing.assert_array_equal(got[number][0][0], (image.float() / 255 * ~hole).numpy())
+        np.testing.assert_array_equal(got[number][1][0], hole.float().numpy())
+    for name in ("whole", "jitter", "colour", "mirror"):  # a run from before them
+        del state["settings"][name]
+    assert len(export._samples(settings.data, state)) == len(got) == 32

@@ -344,6 +344,18 @@ def test_a_card_takes_the_rows_and_keeps_others(
         report.into_card(folder, folder / "results.jsonl", None)
 
 
+@pytest.mark.parametrize("path", ["mine.onnx", "models/mine.safetensors"])
+def test_a_model_measured_as_a_file_is_the_cards_own(tmp_path: Path, rows: list[Row], path: str) -> None:
+    rows = [one | {"model": path} if one["model"] == "ours" else one for one in rows]
+    folder, card = write(tmp_path / "out", rows), tmp_path / "mine.json"
+    card.write_text(tiny_card(b"", "mine").to_json(), encoding="utf-8")
+    report.into_card(folder, card, "photos")
+    models = [
+        one["model"] for one in parse_card(card.read_bytes(), "card").quality if one["data"] == "photos"
+    ]
+    assert models.count("mine") == 2 and path not in models
+
+
 def test_smaller_comparisons_are_named_in_the_card() -> None:
     rows = [row(p, "a", 20.0) for p in range(30)] + [row(p, "slow", 20.0) for p in range(3)]
     found = tables.card_rows(summary.groups(rows), "set", tables.on_card("recurrent"))

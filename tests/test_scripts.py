@@ -2,17 +2,20 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from retouch.cli import app
 from retouch.methods import METHODS
-from retouch.training.settings import Settings, configure
+from retouch.training.settings import FIXED, Settings, configure
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+RUNS = SCRIPTS.parent / "runs"
 sys.path.insert(0, str(SCRIPTS))
 MODELS = ["glcic-cifar10", "dcgan-faces", "glcic-faces", "wgan-faces", "search-faces-sigmoid",
           "search-faces-softmax", "search-faces-mse", "recurrent-faces"]  # fmt: skip
@@ -57,6 +60,14 @@ def settings_of(words: list[str]) -> Settings:
     return bound.kwargs.get("settings")
 
 
+def config_of(words: list[str]) -> dict[str, Any]:
+    """The method's settings that a command to train asks for, but for the place of the VGG-19."""
+    _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+    kind, _ = METHODS[bound.args[0]].load()
+    config = vars(configure(kind, dict(pair.split("=", 1) for pair in bound.kwargs["set_"])))
+    return {name: value for name, value in config.items() if name != "features"}
+
+
 @pytest.mark.parametrize("scale", [1, 8])
 def test_train_all_trains_and_exports_every_model(tmp_path: Path, scale: int) -> None:
     arguments = ("data", "vgg.safetensors", str(tmp_path), str(scale), "--precision", "bf16-mixed")
@@ -96,7 +107,14 @@ def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
     assert status == 0
     assert "".join(Path(words[words.index("--output") + 1]).name for words in commands) == "abdefghijkl"
     for words in commands:
-        assert settings_of(words).minutes > 0
+        kept = json.loads((RUNS / f"scenes-{settings_of(words).output.name}" / "run.json").read_text())
+        theirs = shlex.split(kept["command"])[1:]
+        ours, done = settings_of(words), settings_of(theirs)
+        assert (ours.steps, ours.seed) == (kept["steps"], kept["seed"])
+        for name in set(FIXED) - {"data"}:
+            assert getattr(ours, name) == getattr(done, name), name
+        assert (ours.init is None) == (done.init is None)
+        assert config_of(words) == config_of(theirs)
 
 
 def test_what_is_kept_of_a_run_is_small_and_tells_all(tmp_path: Path) -> None:

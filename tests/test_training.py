@@ -42,7 +42,6 @@ class Config:
     signal_at: int = -1
     signal: int = int(signal.SIGTERM)
     pause: float = 0.0
-    sizes: tuple[int, ...] = (3, 3)
     label: str = "tiny"
 
 
@@ -278,6 +277,34 @@ def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Pat
     assert not start["generator.optimizer"]
 
 
+# settings that only the method knows to be wrong
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "changes"),
+    [
+        ("dcgan_direct", {}, {"size": 40}),
+        ("glcic", {"size": 32}, {"size": 64}),
+        ("wgan", {}, {"size": 32}),
+        ("dcgan_search", {}, {"size": 32}),
+        ("recurrent", {"adversarial": 0.0, "feature_matching": 0.0}, {"size": 36}),
+        ("glcic", {"size": 32, "width": -1}, {}),
+        ("glcic", {"size": 32, "learning_rate": -1.0}, {}),
+        ("recurrent", {"beta1": 1.0}, {}),
+        ("recurrent", {"clip": 1.0}, {"precision": "16-mixed"}),
+    ],
+    ids=str,
+)
+def test_a_refused_run_is_one_line_and_leaves_its_folder_free(
+    photos: str, tmp_path: Path, method: str, overrides: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    free = {"perceptual": 0.0, "style": 0.0, "low_pass_perceptual": 0.0} if method == "recurrent" else {}
+    with pytest.raises(TrainingError, match=r"^[^\n]*expected [^\n]*, got[^\n]*$"):
+        train(method, settings(photos, tmp_path / "run", **{"size": 32, **changes}), free | overrides)
+    assert run(photos, tmp_path / "run").step == 6
+    assert [line["step"] for line in stats(tmp_path / "run")] == [2, 4, 6]
+
+
 # kills and signals
 
 
@@ -479,7 +506,7 @@ def test_init_that_does_not_fit_is_one_line(photos: str, tmp_path: Path) -> None
 
 def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="expected to write a checkpoint, got"):
+    with pytest.raises(TrainingError, match="expected to write logs, got"):
         run(photos, tmp_path / "file")
 
 
@@ -500,6 +527,7 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"zoom": float("nan")}, {"mask_size": 8}, {"precision": "fp8"}, {"masks": ("strokes=x",)},
         {"masks": ("stroke=1",)}, {"masks": ("strokes=0",)}, {"masks": ()}, {"batch": 5, "devices": 2},
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
+        {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
         {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
     ],
     ids=str,
@@ -510,13 +538,22 @@ def test_settings_say_what_is_wrong(tmp_path: Path, wrong: dict[str, Any]) -> No
 
 
 def test_configure_types_what_the_command_gives_as_text() -> None:
-    given = {"width": "7", "rate": "1e-3", "noise": "False", "sizes": "[1, 2]", "label": "5"}
-    assert configure(Config, given) == Config(width=7, rate=1e-3, noise=False, sizes=(1, 2), label="5")
+    given = {"width": "7", "rate": "1e-3", "noise": "False", "label": "5"}
+    assert configure(Config, given) == Config(width=7, rate=1e-3, noise=False, label="5")
     assert type(configure(Config, {"rate": 1}).rate) is float
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"widht": 3}, {"width": "3.5"}, {"width": 3.5}, {"width": True}, {"noise": 1}, {"rate": "fast"}]
+    "wrong",
+    [
+        {"widht": 3},
+        {"width": "3.5"},
+        {"width": 3.5},
+        {"width": True},
+        {"noise": 1},
+        {"rate": "fast"},
+        {"rate": "NaN"},
+    ],
 )
 def test_configure_says_what_is_wrong(wrong: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match=r"expected [^\n]*, got [^\n]*$"):

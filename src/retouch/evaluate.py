@@ -99,8 +99,14 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     """
     settings = _with_protocol(settings)
     index = sources.index(settings.data)
+    named: dict[str, str] = {}
     for spec in settings.masks:
         _check_masks(spec)
+        other = named.setdefault(cases.masks_name(spec), spec)
+        if other != spec:
+            raise DataError(
+                f"expected masks of different names, which the results tell apart, got {other} and {spec}"
+            )
     for name in settings.model:
         load(name, threads=settings.cores)
     cases.networks(settings.lpips, settings.features, settings.cores)

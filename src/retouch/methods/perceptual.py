@@ -83,8 +83,8 @@ class VGG19Features(nn.Module):
 
         Taps of ``PERCEPTUAL_TAPS`` come at VGG's own width (through the auxiliary layer where distilled).
         """
-        plain = (image - self.get_buffer("mean")) / self.get_buffer("std")
-        x = self._conv(image, "scale") if self.distilled else plain
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        x = self._conv(image, "scale") if self.distilled else (image - mean) / std
         outputs = {}
         for tap in self.taps:
             x = F.relu(

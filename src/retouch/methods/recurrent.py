@@ -21,7 +21,6 @@ Jin Woo Baik, "Image Inpainting", Stanford University.
 Deviations
     - What the paper leaves out follows the author's released configuration: see Config.
     - Table B.6 prints stride 1 for encoder layer 4; it is 2, since two x2 upsamplings follow.
-    - Eq. L_G: printed without its sign in the total; the generator maximises D(G(z)), so L_G = -mean D.
     - The first equation labelled L_D1 is feature matching (L_FM of the total): first two patch layers.
     - §3.3 says "Gaussian, also called mean filter"; B.5 gives the mean filter, which is used.
     - The filters of the two frequency losses see the composite's neighbourhood as it is: no padding (B.5).
@@ -95,7 +94,7 @@ class Config:
     beta2: float = 0.9  # §4.2
     decay: float = 0.75  # §4.2, factor on the learning rate ...
     decay_step: int = 100_000  # §4.2, ... after this many steps
-    adversarial: float = 0.01  # §4.2, weight of L_G; 0 trains without discriminator
+    adversarial: float = 0.01  # §4.2, weight of L_G; 0, feature_matching too, trains without discriminator
     l1: float = 5.0  # §4.2, weight of L_l1, whole window
     low_pass: float = 1.0  # §4.2, weight of L_lpf, coarse result
     high_pass: float = 1.0  # §4.2, weight of L_hpf, refined result, hole only
@@ -436,12 +435,17 @@ class Recurrent:
         """One generator step and, where there is one, one discriminator step (§4.2).
 
         Args:
-            image: (B, 3, H, W) in [0, 1]. hole: (B, 1, H, W), 1 = missing. k: step number from 0.
+            image: (B, 3, H, W) in [0, 1], sides multiples of 8. hole: (B, 1, H, W), 1 = missing. k: step number from 0.
             backward: computes the gradients of a loss.
 
         Returns:
             every loss, unweighted, the total and the learning rate.
+
+        Raises:
+            TrainingError: crops of another size.
         """
+        if image.shape[-1] % 8:
+            raise TrainingError(f"size: expected a multiple of 8, got {image.shape[-1]}")
         config = self.config
         factor = self.learning_rate(k)
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}

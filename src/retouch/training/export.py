@@ -180,11 +180,12 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
 
 def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     """Crops of these photographs with holes, drawn as the run drew its own."""
-    run = state["settings"]
-    settings = Settings(
-        data=tuple(photographs), output=Path(), size=run["size"], zoom=run["zoom"], whole=run["whole"],
-        masks=tuple(run["masks"]), ratio=tuple(run["ratio"]), mask_size=run["mask_size"], seed=run["seed"],
-    )  # fmt: skip
+    drawn = ("size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "seed")
+    own = {
+        name: state["settings"][name] for name in drawn if name in state["settings"]
+    }  # older runs have fewer
+    own |= {"masks": tuple(own["masks"]), "ratio": tuple(own["ratio"])}
+    settings = Settings(data=tuple(photographs), output=Path(), **own)
     photos = Photos.of(index(settings.data), settings, SAMPLES)
     samples = []
     for number in range(CROPS):
@@ -200,7 +201,8 @@ def command_line(state: dict[str, Any], run: Path) -> str:
     defaults = vars(kind())
     words = ["retouch", "train", state["method"], "--output", run.name]
     standard = plain(Settings(data=(), output=Path()))
-    for name, value in state["settings"].items():
+    settings = state["settings"] | {"init": state.get("init")}  # a resumed run's settings have none
+    for name, value in settings.items():
         if name in ("output", "resume") or value == standard.get(name):
             continue
         if isinstance(value, bool):

@@ -118,6 +118,10 @@ def train(
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
     kind, build = (entry or METHODS[method]).load()
     config = configure(kind, overrides or {})
+    if settings.precision == "16-mixed" and getattr(config, "clip", 0):
+        raise TrainingError(
+            "precision: expected 32-true or bf16-mixed with clip, got 16-mixed (scaled gradients)"
+        )
     sources = photographs.index(settings.data)
     state, weights = _start(settings)
     identity = photographs.fingerprint(sources)
@@ -159,7 +163,13 @@ def _train(
     with restored(settings.threads), signals() as caught:
         # 1. The method, its average, and the state to go on with
         torch.manual_seed(settings.seed)
-        method = build()
+        try:
+            method = build()
+        except (ValueError, RuntimeError) as error:  # of PyTorch: a width or a rate that is none
+            reason = " ".join(str(error).split())
+            raise TrainingError(
+                f"expected settings that the method can be built with, got: {reason}"
+            ) from error
         bare, optimizers = dict(method.networks), dict(method.optimizers)
         averaged = copy.copy(method)
         averaged.networks = {name: copy.deepcopy(network) for name, network in bare.items()}
@@ -205,8 +215,6 @@ def _train(
             save_grid(run / "samples" / f"{state['step']:08d}.png", image, hole, completed)
 
         # 3. The steps
-        if first and not settings.resume:
-            save()  # from here on the folder always holds a whole checkpoint
         together.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()
@@ -251,7 +259,8 @@ def _train(
                     logged, since = state["images"], time.monotonic()
                 if first and settings.sample_every and state["step"] % settings.sample_every == 0:
                     samples()
-                if first and time.monotonic() - saved >= 60 * settings.checkpoint_minutes:
+                early = state["step"] == 1  # from here on the folder always holds a whole checkpoint
+                if first and (early or time.monotonic() - saved >= 60 * settings.checkpoint_minutes):
                     save()
                     saved = time.monotonic()
                 if stop:

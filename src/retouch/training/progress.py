@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
+from retouch.formats import atomic_write
 from retouch.training.settings import Settings
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
@@ -98,7 +99,7 @@ def save_grid(path: Path, image: Tensor, hole: Tensor, completed: Tensor) -> Non
     _, png = cv2.imencode(".png", grid[..., ::-1])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png.tobytes())
+        atomic_write(path, png.tobytes())
     except OSError as error:
         raise TrainingError(f"{path}: expected to write a sample grid, got {error}") from error
 
@@ -125,6 +126,7 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
         yield lambda rate: None
         return
     try:
+        run.mkdir(parents=True, exist_ok=True)
         _truncate(run / "stats.jsonl", state["step"])
         writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Settings:
         size: side of the training crops, in pixels.
         zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
         whole: instead, the largest square in the middle of each photo is reduced to ``size``.
-        jitter: with ``whole``, the square's sides are shorter by up to this share, and it lies anywhere.
+        jitter: with ``whole``, the square is smaller by up to this share of its side, anywhere inside that one.
         colour: red, green and blue are each multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
         mirror: every other crop is mirrored; ``--no-mirror`` leaves all as they are.
         masks: kinds of holes with their weights, ``KIND=WEIGHT``.
@@ -102,8 +103,8 @@ class Settings:
         }
         for name, bound in least.items():
             value = getattr(self, name)
-            if value is not None and not value >= bound:
-                raise TrainingError(f"{name}: expected at least {bound}, got {value}")
+            if value is not None and not bound <= value < math.inf:
+                raise TrainingError(f"{name}: expected a finite number from {bound} up, got {value}")
         for name in ("jitter", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
@@ -166,9 +167,6 @@ def configure(kind: Any, overrides: Mapping[str, Any]) -> Any:
 
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
-    if wanted not in (bool, int, float, str):  # other types are the method's own affair, from JSON where text
-        value = json.loads(value) if isinstance(value, str) else value
-        return tuple(value) if isinstance(value, list) else value
     if wanted is not str and isinstance(value, str):
         try:
             value = json.loads(value.lower() if wanted is bool else value)
@@ -176,7 +174,7 @@ def _typed(name: str, value: Any, wanted: Any) -> Any:
             raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}") from None
     if wanted is float and type(value) is int:
         value = float(value)
-    if type(value) is not wanted:
+    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
         raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}")
     return value
 
