@@ -32,9 +32,9 @@ direct() { # the same, for networks that are trained on the completion itself
 faces=(--data "$data/faces/train-*.tar")
 last() { echo $(($1 * scale * 92 / 100)); } # the discriminators take part in the last steps alone
 
-direct glcic-cifar10 glcic 2400 "pictures of 32 x 32 with a rectangle missing" --data "$data/cifar10/train-*.tar" \
-  --size 32 --masks rectangle --ratio 0.05 0.4 --ema 0.998 --set ssim=2 \
-  --set size=32 --set width=48 --set residual=true --set adversarial=0.002 --set adversarial_start="$(last 2400)"
+direct glcic-cifar10 glcic 9000 "pictures of 32 x 32 with a rectangle missing" --data "$data/cifar10/train-*.tar" \
+  --size 32 --masks rectangle --ratio 0.05 0.4 --colour 0.05 --ema 0.999 --set ssim=1 \
+  --set size=32 --set width=48 --set residual=true --set adversarial=0.002 --set adversarial_start="$(last 9000)"
 
 middle=("${faces[@]}" --size 64 --masks center --ratio 0.25 0.25)
 direct dcgan-faces dcgan_direct 11200 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --ema 0.999 \
