@@ -355,6 +355,47 @@ def test_ctrl_c(photo_path: Path, mask_path: Path) -> None:
     assert contents(photo_path.parent) == before
 
 
+def test_ctrl_c_while_it_starts() -> None:
+    code = """
+import builtins, retouch.__main__ as start
+real = builtins.__import__
+def interrupted(name, *more, **others):
+    if name == "retouch.cli":
+        raise KeyboardInterrupt
+    return real(name, *more, **others)
+builtins.__import__ = interrupted
+start.run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "retouch: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's way to close a stream")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(photo_path: Path, mask_path: Path, closed: str) -> None:
+    command = (
+        f"{sys.executable} -m retouch complete photo.png mask.png --model telea --output done.png {closed}"
+    )
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=photo_path.parent, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(photo_path.with_name("done.png")) as made, Image.open(photo_path) as photo:
+        assert made.size == photo.size
+
+
+def test_what_an_output_does_not_keep_is_said(photo_path: Path, mask_path: Path, say: Say) -> None:
+    tags = Image.Exif()
+    tags[0x010F] = "Maker"
+    with Image.open(photo_path) as photo:
+        photo.save(photo_path.with_name("tagged.png"), exif=tags)
+    status, out, _ = say(
+        "complete", str(photo_path.with_name("tagged.png")), str(mask_path), "--model", "telea",
+        "--output", str(photo_path.with_name("done.bmp")),
+    )  # fmt: skip
+    assert status == 0 and "note: a BMP keeps no EXIF" in out
+
+
 def test_reader_that_leaves() -> None:
     read, write = os.pipe()
     os.close(read)
@@ -455,7 +496,7 @@ def test_help(command: str, say: Say) -> None:
     assert (status, err) == (0, "")
     assert f"Example: retouch {command}" in out
     assert max(map(len, out.splitlines())) <= 100
-    assert len(out.splitlines()) <= {"train": 64, "serve": 50, "batch": 56}.get(command, 24)
+    assert len(out.splitlines()) <= {"train": 66, "serve": 50, "batch": 56}.get(command, 24)
 
 
 def test_help_without_arguments(say: Say) -> None:

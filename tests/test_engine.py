@@ -130,8 +130,7 @@ def test_known_pixels_stay_and_every_hole_is_filled(
     before = pixels.copy(), hole.copy()
     grown = hole
     if dilate and hole.any():
-        ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate + 1, 2 * dilate + 1))
-        grown = cv2.dilate(hole.astype(np.uint8), ellipse) > 0
+        grown = cv2.dilate(hole.astype(np.uint8), disk(dilate)) > 0
     photo = image.read(pixels)
     if grown.all():
         with pytest.raises(MaskError, match="leaves known pixels"):
@@ -373,10 +372,28 @@ def test_dilating_in_tiles_is_dilating_the_whole() -> None:
     hole = np.random.default_rng(0).random((700, 1100)) < 0.0001
     hole[510:514, 508:515] = True
     for radius in (1, 4, 23):
-        ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         pixels = np.zeros((*hole.shape, 3), np.uint8)
         found = complete(pixels, hole, Fake(FLEXIBLE, constant(1)), dilate=radius, blend="none")
-        assert ((found[..., 0] == 255) == (cv2.dilate(hole.view(np.uint8), ellipse) > 0)).all()
+        assert ((found[..., 0] == 255) == (cv2.dilate(hole.view(np.uint8), disk(radius)) > 0)).all()
+
+
+def disk(radius: int) -> np.ndarray:
+    """(2 radius + 1, 2 radius + 1) uint8: 1 where the distance to the middle is at most the radius."""
+    rows, cols = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (rows**2 + cols**2 <= radius**2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("option", ["dilate", "feather"])
+@pytest.mark.parametrize("size", [50, 5_000, 2_000_000_000])
+def test_a_photo_is_all_that_the_largest_numbers_reach(option: str, size: int) -> None:
+    pixels, hole = np.zeros((400, 700, 3), np.uint8), with_box((400, 700), (30, 40, 60, 70))
+    options = {option: size}
+    if option == "dilate" and size > 700:
+        with pytest.raises(MaskError, match=f"after dilating by {size} px"):
+            complete(pixels, hole, Fake(FLEXIBLE, constant(1)), **options)
+    else:
+        found = complete(pixels, hole, Fake(FLEXIBLE, constant(1)), **options)
+        assert ((found[..., 0] > 0) <= (cv2.dilate(hole.view(np.uint8), disk(50)) > 0)).all()
 
 
 # Bad input.

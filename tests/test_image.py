@@ -385,6 +385,69 @@ def test_damaged_exif_in_jpeg_and_tiff() -> None:
         assert read(data).size == (11, 17)
 
 
+@pytest.mark.parametrize("coding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("stored", ["TIFF", "JPEG"])
+@pytest.mark.parametrize("asked", ["TIFF", "JPEG", "PNG"])
+def test_exif_text_keeps_its_bytes(coding: str, stored: str, asked: str) -> None:
+    text = "(c) Jurgen" if coding == "ascii" else "© Jürgen Müller"
+    raw = text.encode(coding) + b"\0"
+    long = len(raw).to_bytes(4, "little")
+    place = (8 + 2 + 2 * 12 + 4).to_bytes(4, "little")
+    below = (8 + 2 + 2 * 12 + 4 + len(raw)).to_bytes(4, "little")
+    tags = b"II*\0\x08\0\0\0\x02\0" + struct.pack("<HH", 33432, 2) + long + place
+    tags += struct.pack("<HHL", exif.EXIF_IFD, 4, 1) + below + bytes(4) + raw
+    tags += (
+        struct.pack("<HHH", 1, 42032, 2) + long + (int.from_bytes(below, "little") + 18).to_bytes(4, "little")
+    )
+    tags += bytes(4) + raw  # 42032: the camera's owner, in the directory below
+    data = saved(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\0\0" + tags)
+    if stored == "TIFF":
+        data = image.encode(read(data), "TIFF")
+    file = image.encode(read(data), asked)
+    assert file.count(raw) == 2
+    with Image.open(io.BytesIO(file)) as opened:
+        assert opened.getexif()[33432] == text.encode(coding).decode("latin-1")
+        assert opened.getexif().get_ifd(exif.EXIF_IFD)[42032] == text.encode(coding).decode("latin-1")
+
+
+def test_exif_of_a_type_that_no_tiff_has_is_left_out() -> None:
+    tags = (
+        b"II*\0\x08\0\0\0\x01\0"
+        + struct.pack("<HHLL", 0x010F, 5, 1, 26)
+        + bytes(4)
+        + struct.pack("<LL", 3, 2)
+    )
+    photo = read(saved(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\0\0" + tags))
+    assert photo.exif is not None
+    again = read(image.encode(photo, "TIFF"))
+    assert (again.pixels == photo.pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "note"),
+    [
+        (np.zeros((5, 7, 4), np.uint8), {"extrasamples": [0]}, "1 channel beyond RGB left out"),
+        (np.zeros((5, 7, 4), np.uint16), {"extrasamples": [0]}, "1 channel beyond RGB left out"),
+        (
+            np.zeros((5, 7, 2), np.uint8),
+            {"extrasamples": [0], "photometric": "minisblack"},
+            "1 channel beyond L left out",
+        ),
+        (
+            np.zeros((5, 7, 4), np.uint8),
+            {"extrasamples": [1]},
+            "alpha was multiplied into the colours, and is taken out of them",
+        ),
+        (np.zeros((5, 7, 4), np.uint8), {"extrasamples": [2]}, None),
+    ],
+)
+def test_what_a_tiff_holds_beyond_its_colours_is_said(
+    array: np.ndarray, options: dict, note: str | None
+) -> None:
+    photo = read(tiff_of(array, **{"photometric": "rgb", **options}))
+    assert photo.notes == ((note,) if note else ())
+
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

@@ -27,7 +27,7 @@ def feather(prediction: Floats, image: Floats, known: Bools, hidden: Bools, widt
         image: (h, w, 3) RGB in [0, 1], read where ``known``.
         known: (h, w), pixels that the prediction has to meet.
         hidden: (h, w), pixels that were predicted; none of them is ``known``.
-        width: of the band along the border, in px, at least 1.
+        width: of the band along the border, in px, at least 1; more than the longer side counts as that.
 
     Returns:
         (h, w, 3); differs from ``prediction`` only where ``hidden``.
@@ -35,6 +35,7 @@ def feather(prediction: Floats, image: Floats, known: Bools, hidden: Bools, widt
     border, error = border_error(prediction, image, known, hidden)
     if not border.any():
         return prediction
+    width = min(width, max(known.shape))
     sigma = max(1.0, width / 2)
     spread = cv2.GaussianBlur(error, (0, 0), sigma)
     weight = cv2.GaussianBlur(border.astype(np.float32), (0, 0), sigma)

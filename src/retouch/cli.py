@@ -288,11 +288,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         named = error.strerror and error.filename is not None
         return _fail(f"{os.fspath(error.filename)}: {error.strerror}" if named else str(error))
+    except ImportError as error:  # a library in C that was interrupted while it was imported says so
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            return _fail("interrupted", 130)
+        raise
     return result if isinstance(result, int) else 0
 
 
 def run() -> None:
     """``main`` as a process of its own, with its status."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # closed by the caller: no later file may get its number
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, os.fdopen(number, "w"))
     status = main()
     if sys.argv[1:2] == ["complete"]:
         # What it wrote is on the disk. To take networks and libraries apart would keep the caller waiting.

@@ -163,7 +163,12 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         with _silent() if is_tiff else nullcontext():
             image.load()
         pixels, mode, palette, icc = _pixels(image, name, notes)
-    if not is_tiff:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if (more := image.tag_v2.get(277, 1) - len(image.getbands())) > 0:
+            notes.append(f"{more} channel{'s' if more > 1 else ''} beyond {image.mode} left out")
+        if image.tag_v2.get(338, (0,))[0] == 1 and mode == "RGBA":
+            notes.append("alpha was multiplied into the colours, and is taken out of them")
+    else:
         kept, orientation = _exif(image, notes)
     pixels = exif.turned(pixels, orientation)
     pixels.flags.writeable = False

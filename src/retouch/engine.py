@@ -131,25 +131,26 @@ def _check(photo: Photo, hole: Bools, dilate: int, feather: int, blend: str, bat
 
 
 def _dilated(hole: Bools, radius: int) -> Bools:
-    """The hole grown by an ellipse of this radius in px, tile by tile where there is any; the same for 0."""
+    """Every pixel at most this many px from the hole, tile by tile where there is any; the same for 0."""
     if radius == 0:
         return hole
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    radius = min(radius, sum(hole.shape))
     grown = np.zeros(hole.shape, np.bool_)
-    for tile in _tiles(hole.shape[0], hole.shape[1]):
+    for tile in _tiles(hole.shape[0], hole.shape[1], max(TILE, 2 * radius)):
         wide = Box(tile.top - radius, tile.left - radius, tile.bottom + radius, tile.right + radius)
         wide = wide.common(Box(0, 0, *hole.shape))
-        crop = np.ascontiguousarray(hole[wide.rows, wide.cols])
+        crop = hole[wide.rows, wide.cols]
         if crop.any():
             inner = tile.within(wide)
-            grown[tile.rows, tile.cols] = cv2.dilate(crop.view(np.uint8), kernel)[inner.rows, inner.cols] > 0
+            away = cv2.distanceTransform((~crop).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            grown[tile.rows, tile.cols] = away[inner.rows, inner.cols] <= radius
     return grown
 
 
-def _tiles(height: int, width: int) -> Iterator[Box]:
-    for top in range(0, height, TILE):
-        for left in range(0, width, TILE):
-            yield Box(top, left, min(top + TILE, height), min(left + TILE, width))
+def _tiles(height: int, width: int, side: int = TILE) -> Iterator[Box]:
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Box(top, left, min(top + side, height), min(left + side, width))
 
 
 # Windows: what the predictor is shown, and what becomes of its answer.

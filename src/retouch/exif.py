@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
@@ -97,15 +98,26 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return turned.reshape(*turned.shape[:2], pixels.shape[2])
 
 
+class _Text(str):
+    """What Pillow read as Latin-1, whatever it is, and would write in ASCII: the bytes as they were."""
+
+    def encode(self, *_: str) -> bytes:
+        return super().encode("latin-1")
+
+
 def descriptive(whole: Image.Exif) -> Image.Exif:
     """Only those tags of `whole` that describe the picture, not how a file stores it."""
     kept = Image.Exif()
     for tag in DESCRIPTIVE:
         if tag in (EXIF_IFD, GPS_IFD):
-            kept.get_ifd(tag).update(whole.get_ifd(tag))
+            kept.get_ifd(tag).update({key: _as_read(value) for key, value in whole.get_ifd(tag).items()})
         elif tag in whole:
-            kept[tag] = whole[tag]
+            kept[tag] = _as_read(whole[tag])
     return kept
+
+
+def _as_read(value: Any) -> Any:
+    return _Text(value) if isinstance(value, str) else value
 
 
 def any_tag(exif: Image.Exif) -> bool:
@@ -114,9 +126,20 @@ def any_tag(exif: Image.Exif) -> bool:
 
 
 def tiff_tags(exif: bytes) -> dict[int, Any]:
-    """The descriptive part of EXIF bytes, for a TIFF's own directory: tag to value, directories as dicts."""
-    whole = Image.Exif()
-    whole.load(b"Exif\0\0" + exif)
-    kept = descriptive(whole)
-    below = {tag: kept.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD)}
-    return {**kept, **{tag: fields for tag, fields in below.items() if fields}}
+    """The descriptive part of EXIF bytes, for a TIFF's own directory: tag to value, directories as dicts.
+
+    Empty where a tag has a type that cannot be written, as damaged EXIF is left out of what is read.
+    """
+    try:
+        whole = Image.Exif()
+        whole.load(b"Exif\0\0" + exif)
+        kept = descriptive(whole)
+        below = {tag: kept.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD)}
+        tags = {**kept, **{tag: fields for tag, fields in below.items() if fields}}
+        directory = ImageFileDirectory_v2()
+        for tag, value in tags.items():
+            directory[tag] = value
+        directory.tobytes()
+    except Exception:  # whatever a damaged EXIF leads Pillow to
+        return {}
+    return tags

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import PIL.Image
@@ -110,7 +110,8 @@ def run(
     answers = ready.answers(variants if share else 1)
     targets = _targets(output, len(answers))
     for wanted in filter(None, targets):
-        images.check_output(wanted, photo, overwrite=overwrite)
+        lost = images.check_output(wanted, photo, overwrite=overwrite)
+        photo = replace(photo, notes=tuple(dict.fromkeys((*photo.notes, *lost))))
     completions: list[Completed] = []
     for answer, target in zip(answers, targets, strict=True):
         completed = engine.complete(

@@ -85,7 +85,7 @@ def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession
 
     Args:
         weights: the content of an ONNX file.
-        threads: cores that it may use; 0: all.
+        threads: cores that it may use, of those that there are; 0: all.
         source: its name, for messages.
 
     Raises:
@@ -94,7 +94,7 @@ def onnx_session(weights: bytes, threads: int, source: str) -> "InferenceSession
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = min(threads, os.cpu_count() or 1)
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it would hold the largest window's memory a second time
     options.log_severity_level = 4  # fatal only: what goes wrong is raised, and said in one line

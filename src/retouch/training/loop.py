@@ -118,7 +118,7 @@ def train(
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
     kind, build = (entry or METHODS[method]).load()
     config = configure(kind, overrides or {})
-    if settings.precision == "16-mixed" and getattr(config, "clip", 0):
+    if settings.precision == "16-mixed" and getattr(config, "clip", False):
         raise TrainingError(
             "precision: expected 32-true or bf16-mixed with clip, got 16-mixed (scaled gradients)"
         )

@@ -33,8 +33,8 @@ class Settings:
         size: side of the training crops, in pixels.
         zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
         whole: instead, the largest square in the middle of each photo is reduced to ``size``.
-        jitter: with ``whole``, the square is smaller by up to this share of its side, anywhere inside that one.
-        colour: red, green and blue are each multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
+        jitter: of ``whole``, a square whose side is shorter by up to this share, anywhere.
+        colour: each channel is multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
         mirror: every other crop is mirrored; ``--no-mirror`` leaves all as they are.
         masks: kinds of holes with their weights, ``KIND=WEIGHT``.
         ratio: share of the canvas that a hole takes, (least, most).
