@@ -276,6 +276,14 @@ def test_jpeg_keeps_tables_and_subsampling(subsampling: int, progressive: bool, 
     assert second <= 0.9 * first + 0.2
 
 
+def test_jpeg_of_red_green_and_blue_stays_so() -> None:
+    data = saved(Image.fromarray(COLOUR), "JPEG", quality=100, keep_rgb=True)
+    photo = read(data)
+    again = read(image.encode(photo, "JPEG"))
+    assert photo.jpeg is not None and photo.jpeg.rgb and again.jpeg == photo.jpeg
+    assert np.abs(again.pixels.astype(int) - photo.pixels).max() <= 1
+
+
 def test_jpeg_with_other_subsampling_loses_nothing_more() -> None:
     flags = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411]
     photo = read(cv2.imencode(".jpg", SMOOTH, flags)[1].tobytes())

@@ -6,8 +6,6 @@ Pillow's plug-ins are called directly, because `Image.open` has a size limit tha
 
 import io
 import os
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, BinaryIO, TypeAlias
@@ -24,7 +22,6 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | n
 MAX_PIXELS = 100_000_000
 BAND = 1 << 17  # pixels copied at a time: small enough for the cache
 WIDENED = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
-_lock = threading.Lock()
 
 
 def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -74,7 +71,7 @@ def _read_path(path: str, max_pixels: int) -> Photo:
 
 def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
     with _damage_named(name):
-        with _silent():
+        with exif.silent():
             image = _open(stream, name, max_pixels)
         with image:
             return _decode(image, stream, name, max_pixels)
@@ -90,17 +87,6 @@ def _damage_named(name: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"expected a whole picture, got a damaged one: {name} ({reason})") from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps Pillow's warnings about damaged metadata off the user's screen.
-
-    The filters of `warnings` belong to the whole process, hence the lock; only headers are read under it.
-    """
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
@@ -139,7 +125,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     """The photo of an opened PIL image; `stream` is its whole file, None for a caller's image."""
     _check_size(image.width, image.height, name, max_pixels)
     notes: list[str] = []
-    with _silent():
+    with exif.silent():
         frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames} is read, no other")
@@ -160,7 +146,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
             notes.append("16 bits a channel are cut to 8")
         if is_tiff and stream is not None:
             formats.check_tiff_whole(image, stream)
-        with _silent() if is_tiff else nullcontext():
+        with exif.silent() if is_tiff else nullcontext():
             image.load()
         pixels, mode, palette, icc = _pixels(image, name, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -199,7 +185,8 @@ def _jpeg_tables(image: Image.Image) -> JpegTables | None:
     tables = tuple(tuple(image.quantization[key]) for key in used)
     # A subsampling that Pillow cannot write (-1) becomes 4:4:4: larger, but nothing is lost.
     sampling = max(0, JpegImagePlugin.get_sampling(image))
-    return JpegTables(tables, sampling, bool(image.info.get("progressive")))
+    rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
+    return JpegTables(tables, sampling, bool(image.info.get("progressive")), rgb)
 
 
 def _decode_deep(image: Image.Image, stream: BinaryIO, channels: int, name: str) -> np.ndarray:
@@ -306,7 +293,7 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Ima
 def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     """(EXIF of the upright picture, the orientation that the pixels still have to be turned by)."""
     try:
-        with _silent():
+        with exif.silent():
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder turns it
                 tags = exif.descriptive(image.getexif())
                 return (exif.upright(tags.tobytes())[0] if exif.any_tag(tags) else None), 1

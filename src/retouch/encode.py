@@ -175,6 +175,7 @@ def _options(name: str, photo: Photo) -> dict[str, Any]:
             "qtables": [list(table) for table in photo.jpeg.quantization],
             "subsampling": photo.jpeg.subsampling,
             "progressive": photo.jpeg.progressive,
+            "keep_rgb": photo.jpeg.rgb,
         }
     return options
 

@@ -4,7 +4,10 @@ Pillow rewrites EXIF at the cost of makers' notes, which are full of absolute of
 """
 
 import struct
+import threading
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -17,6 +20,19 @@ THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
 # What describes the picture rather than its storage, where EXIF is taken from a TIFF's own directory.
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD)
+
+_lock = threading.Lock()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keeps Pillow's warnings about damaged metadata off the user's screen.
+
+    The filters of `warnings` belong to the whole process, hence the lock; only headers are read under it.
+    """
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def upright(exif: bytes) -> tuple[bytes, int]:
@@ -131,15 +147,20 @@ def tiff_tags(exif: bytes) -> dict[int, Any]:
     Empty where a tag has a type that cannot be written, as damaged EXIF is left out of what is read.
     """
     try:
-        whole = Image.Exif()
-        whole.load(b"Exif\0\0" + exif)
-        kept = descriptive(whole)
-        below = {tag: kept.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD)}
-        tags = {**kept, **{tag: fields for tag, fields in below.items() if fields}}
-        directory = ImageFileDirectory_v2()
-        for tag, value in tags.items():
-            directory[tag] = value
-        directory.tobytes()
+        with silent():
+            return _tags(exif)
     except Exception:  # whatever a damaged EXIF leads Pillow to
         return {}
+
+
+def _tags(exif: bytes) -> dict[int, Any]:
+    whole = Image.Exif()
+    whole.load(b"Exif\0\0" + exif)
+    kept = descriptive(whole)
+    below = {tag: kept.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD)}
+    tags = {**kept, **{tag: fields for tag, fields in below.items() if fields}}
+    directory = ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory[tag] = value
+    directory.tobytes()  # raises where one cannot be written
     return tags

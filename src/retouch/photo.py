@@ -24,11 +24,13 @@ class JpegTables:
         quantization: one table of 64 steps per component, the last one for all further components.
         subsampling: of the chroma, in Pillow's numbers: 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0.
         progressive: stored in several passes.
+        rgb: red, green and blue are stored as they are, not as luma and chroma.
     """
 
     quantization: tuple[tuple[int, ...], ...]
     subsampling: int
     progressive: bool
+    rgb: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
