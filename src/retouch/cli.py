@@ -100,7 +100,7 @@ def complete(
 
 @app.command(help_epilogue="Example: retouch models --json")
 def models(*, json: bool = False) -> None:
-    """List the models with their quality and size.
+    """List the models with their quality, size and licence.
 
     Args:
         json: Print JSON: all that is known about each.
@@ -127,12 +127,13 @@ def models(*, json: bool = False) -> None:
             name + " (default)" * (name == DEFAULT),
             card.good_for,
             f"{weights_size(name) / 1e6:.1f} MB",
+            card.licence.partition(",")[0],
             quality(name),
         )
         for name, card in cards.items()
     ]
-    rows += [(name, summary, "", quality(name)) for name, summary in classical.items()]
-    say_table(("model", "what it does", "size", "quality"), rows)
+    rows += [(name, summary, "", "Apache-2.0", quality(name)) for name, summary in classical.items()]
+    say_table(("model", "what it does", "size", "licence", "quality"), rows)
 
 
 @app.command(help_epilogue="Example: retouch methods")
