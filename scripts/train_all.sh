@@ -36,11 +36,12 @@ direct glcic-cifar10 glcic 9000 "pictures of 32 x 32 with a rectangle missing" -
   --size 32 --masks rectangle --ratio 0.05 0.4 --colour 0.05 --ema 0.999 --set ssim=1 \
   --set size=32 --set width=48 --set residual=true --set adversarial=0.002 --set adversarial_start="$(last 9000)"
 
-middle=("${faces[@]}" --size 64 --masks center --ratio 0.25 0.25)
-direct dcgan-faces dcgan_direct 11200 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --ema 0.999 \
+middle=("${faces[@]}" --size 64 --ratio 0.25 0.25)
+direct dcgan-faces dcgan_direct 21000 "faces of 64 x 64 with a hole of about a quarter, best in the middle" "${middle[@]}" \
+  --masks center=0.75 --masks rectangle=0.15 --masks boxes=0.1 --jitter 0.06 --colour 0.05 --ema 0.999 \
   --set ssim=1 --set width=48 --set blocks=1 --set skip=true --set hole_channel=true \
-  --set prior=0.002 --set prior_start="$(last 11200)"
-direct glcic-faces glcic 5300 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --ema 0.998 --set ssim=1 \
+  --set prior=0.002 --set prior_start="$(last 21000)"
+direct glcic-faces glcic 5300 "faces of 64 x 64 with a hole in the middle" "${middle[@]}" --masks center --ema 0.998 --set ssim=1 \
   --set size=64 --set width=32 --set discriminator_width=32 --set vector=256 --set residual=true \
   --set adversarial=0.002 --set adversarial_start="$(last 5300)"
 
@@ -62,10 +63,10 @@ done
 scenes=$runs/k # the last but one run of train_recurrent_scenes.sh, to start from if it is there
 start=()
 [[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
-model recurrent-faces recurrent 420 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
+model recurrent-faces recurrent 1310 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
   --size 128 --batch 4 --ema 0.99 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 \
-  --set activation=shifted_relu --set padding=zeros --set smooth_start=true --set composite=true \
+  --jitter 0.06 --colour 0.05 --set activation=shifted_relu --set padding=zeros --set smooth_start=true --set composite=true \
   --set hole_l1=2 --set l1=1 --set clip=1 --set ssim=1 --set adversarial=0 --set feature_matching=0 \
   --set low_pass_perceptual=0 --set low_pass=0 --set high_pass=0 --set edge_l1=0 \
-  --set features="$features" --set perceptual=0.05 --set style=0.1 \
-  --set learning_rate=4e-4 --set warmup=20 --set total_steps=$((420 * scale)) --set beta1=0.9 --set beta2=0.99
+  --set features="$features" --set perceptual=0.02 --set style=0 \
+  --set learning_rate=4e-4 --set warmup=20 --set total_steps=$((1310 * scale)) --set beta1=0.9 --set beta2=0.99

@@ -96,7 +96,7 @@ def pictures(found: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def lines(found: dict[str, bytes]) -> list[dict[str, Any]]:
-    manifests = (found[name] for name in sorted(found) if name.endswith(".jsonl"))
+    manifests = (found[name] for name in sorted(found) if name.startswith("manifest"))
     return [json.loads(line) for line in b"".join(manifests).splitlines()]
 
 

@@ -14,6 +14,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from retouch.batch import manifest, storage, work
+from retouch.batch import shards as packing
+from retouch.batch.pairs import plan
 from retouch.cli import main
 from retouch.errors import DataError
 
@@ -263,6 +265,56 @@ def test_long_names_in_shards(here: Path) -> None:
     write_shard("long/0.tar", {name: Path("photos/a.png").read_bytes()})
     assert batch("long", "masks/a.png", "out") == 0
     assert read_shard(Path("out/0.tar").read_bytes()) == {name: Path("local/a.png").read_bytes()}
+
+
+@pytest.mark.parametrize("place", ["out", f"{MEMORY}/out"])
+def test_names_in_shards_that_file_systems_spell_otherwise(place: str, here: Path) -> None:
+    """`tar cf 0.tar .` names its members ./NAME; hidden files are photos too."""
+    photo = Path("photos/a.png").read_bytes()
+    names = ["./a.png", ".h.png", "./.x/c.png", "/d.png"]
+    write_shard("odd/0.tar", dict.fromkeys(names, photo))
+    assert batch("odd", "masks/a.png", place) == 0
+    found = in_memory("out") if "memory" in place else on_disk("out")
+    assert read_shard(found["0.tar"]) == dict.fromkeys(names, Path("local/a.png").read_bytes())
+    assert not any(work.PARTS in name for name in found)
+    assert batch("odd", "masks/a.png", place, "--resume") == 0
+    write_shard("odd/0.tar", {"a.png": photo, "./a.png": photo})
+    with pytest.raises(DataError, match=r"\Aexpected an output for each photo, got 0.tar/./a.png for "):
+        plan("odd", "masks/a.png", "new", "telea")
+
+
+def test_parts_that_cannot_be_packed_stay(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write_shard("changing/0.tar", {name: Path("photos/a.png").read_bytes() for name in ("0.png", "1.png")})
+    pack = packing.pack
+
+    def changed(*given: Any) -> None:
+        write_shard("changing/0.tar", {"1.png": Path("photos/a.png").read_bytes()})
+        pack(*given)
+
+    monkeypatch.setattr(packing, "pack", changed)
+    assert batch("changing", "masks/a.png", "out") == 2
+    assert capsys.readouterr().err == (
+        "retouch: changing/0.tar: expected the photos that it had, got it without 0.png\n"
+    )
+    assert Path("out", work.PARTS, "0.tar/0.png").read_bytes() == Path("local/a.png").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["out", f"{MEMORY}/out"])
+def test_a_shard_whose_photos_all_fail_stops_no_other(place: str, here: Path, capsys: Any) -> None:
+    photo, done = Path("photos/a.png").read_bytes(), Path("local/a.png").read_bytes()
+    write_shard("bad/1.tar", {"0.png": b"junk", "0.txt": b"caption"})
+    write_shard("bad/2.tar", {"0.png": b"junk", "1.png": photo})
+    write_shard("bad/3.tar", {"0.png": photo})
+    for more in ((), ("--resume",), ("--resume",)):
+        assert batch("bad", "masks/a.png", place, *more) == 1
+        assert "2 failed" in capsys.readouterr().out
+        found = in_memory("out") if "memory" in place else on_disk("out")
+        expected = {"1.tar": {"0.txt": b"caption"}, "2.tar": {"1.png": done}, "3.tar": {"0.png": done}}
+        assert {name: read_shard(data) for name, data in pictures(found).items()} == expected
+    write_shard("bad/1.tar", {"0.png": photo, "0.txt": b"caption"})
+    assert batch("bad", "masks/a.png", place, "--resume") == 1
+    found = in_memory("out") if "memory" in place else on_disk("out")
+    assert read_shard(found["1.tar"]) == {"0.png": done, "0.txt": b"caption"}
 
 
 def test_a_lock_is_no_matter_of_stores(here: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytest.importorskip("fastapi")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -138,6 +138,30 @@ def until(page: Any, script: str) -> None:
             return
         page.wait_for_timeout(20)
     raise AssertionError(f"never came true: {script}")
+
+
+PICTURE = """async () => {
+    const { state } = await import("/state.js");
+    const { picture } = state.versions[0];
+    const pen = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
+    pen.drawImage(picture, 0, 0);
+    const { data } = pen.getImageData(0, 0, picture.width, picture.height);
+    return [picture.height, picture.width, [...data].filter((_, i) => i % 4 === 0)];
+}"""
+
+
+def shown(page: Any) -> np.ndarray:
+    """The red of the photo as the page shows it."""
+    height, width, red = page.evaluate(PICTURE)
+    return np.array(red).reshape(height, width)
+
+
+def press(page: Any, x: float, y: float) -> None:
+    """Puts the brush down and draws a little; the button stays down."""
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + (x + 0.1) * box["width"], box["y"] + y * box["height"], steps=4)
 
 
 def fill(page: Any) -> None:
@@ -268,6 +292,10 @@ def test_measured_quality_is_shown(browser, tiny_model):
         page.click("#choose-model")
         shown = page.inner_text(".model-card:has([value=tiny])")
         assert "Tests." in shown and "PSNR" in shown and "0.900" in shown and "0.800" not in shown
+        assert "200 photos" in page.inner_text(".model-card:has([value=telea])")
+        assert "scenes256/val, a sample, 5 photos" in page.inner_text(".model-card:has([value=shift-map])")
+        dcgan = page.inner_text(".model-card:has([value=dcgan-faces])")
+        assert "center, 25\xa0% of the photo" in dcgan and "faces/val, 1000 photos" in dcgan
 
 
 def test_models_are_changed_and_results_repeated(page):
@@ -286,7 +314,9 @@ def test_models_are_changed_and_results_repeated(page):
     drag(page, (0.55, 0.5), (0.58, 0.5))  # go on with the result
     fill(page)
     assert page.locator("#versions li").count() == 3
-    page.click("#versions li:first-child button")
+    page.focus("#versions li:first-child button")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Original"  # the focus stays there
     assert page.locator("#versions [aria-current=true]").inner_text() == "Original"
     page.click("#undo")
     assert page.locator("#versions [aria-current=true]").inner_text() == "Result 2"
@@ -362,6 +392,17 @@ def test_bad_files_are_said_where_they_came_from(browser, site):
         page.wait_for_selector("#welcome:visible")
 
 
+@pytest.mark.parametrize("kind", ["gif", "avif"])
+def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site, kind):
+    with page_at(browser, site.url, expected=("415",)) as page:
+        data = encoded(photo(), kind)
+        page.set_input_files(
+            "#photo-file", {"name": f"x.{kind}", "mimeType": f"image/{kind}", "buffer": data}
+        )
+        page.wait_for_selector("#welcome-error:not(:empty)")
+        assert "PNG, JPEG" in page.inner_text("#welcome-error") and page.is_hidden("#canvas")
+
+
 def test_tiff_paste_and_masks_from_files(page):
     """Files that the browser cannot show, the clipboard, and masks made elsewhere."""
     tiff = encoded(photo(), "tiff", dpi=(300, 300))
@@ -394,6 +435,110 @@ def test_tiff_paste_and_masks_from_files(page):
     until(page, "document.querySelectorAll('#versions li').length === 1")
     page.wait_for_selector("#working", state="hidden")
     assert downloaded(page, "#download")[0] == "pasted-completed.png"
+
+
+@pytest.mark.parametrize("kind", ["webp", "jpeg", "png"])
+def test_a_photo_is_shown_upright(page, kind):
+    """As the server completes it: Chromium leaves the orientation of a WebP out of account."""
+    pixels = np.full((60, 80), 220, np.uint8)
+    pixels[:20, :30] = 20
+    for orientation in (1, 3, 6):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        picture = Image.fromarray(pixels).convert("RGB")
+        open_photo(page, encoded(picture, kind, exif=exif, quality=95), f"x.{kind}", f"image/{kind}")
+        picture.getexif()[0x112] = orientation
+        upright = np.asarray(ImageOps.exif_transpose(picture).convert("L"))
+        assert shown(page).shape == upright.shape
+        assert np.abs(shown(page) - upright.astype(int)).mean() < 4
+
+
+def test_nothing_is_changed_while_the_mask_is(page):
+    """Growing it takes a while: nothing else is done meanwhile, and it can be cancelled."""
+    asked: list[Any] = []
+    page.route("**/adjust_mask", lambda route: asked.append(route))
+    open_photo(page, encoded(photo()))
+    drag(page, (0.4, 0.5), (0.5, 0.5))
+    painted = mask_of(page)
+    for end in ("cancel", "answer"):
+        page.click("#mask-button")
+        page.click("[data-mask=grow]")
+        page.wait_for_selector("#working:visible")
+        for button in ("undo", "complete", "mask-button", "open", "download"):
+            assert page.is_disabled(f"#{button}")
+        page.set_input_files(
+            "#photo-file", {"name": "o.png", "mimeType": "image/png", "buffer": encoded(photo())}
+        )
+        page.focus("#canvas")
+        page.keyboard.press("i")
+        drag(page, (0.4, 0.2), (0.5, 0.2))
+        if end == "cancel":
+            page.click("#cancel")
+        else:
+            asked[-1].continue_()
+        page.wait_for_selector("#working", state="hidden")
+        after = mask_of(page)
+        assert np.array_equal(after, painted) if end == "cancel" else after.sum() > painted.sum()
+        assert not (painted & ~after).any() and not after[:80].any()
+    page.click("#undo")
+    assert np.array_equal(mask_of(page), painted)
+    assert downloaded(page, "#download")[0] == "photo-completed.png"
+
+
+@pytest.mark.parametrize("key", ["i", "Delete", "Enter", "Control+z", "e", "ArrowRight", "d"])
+def test_keys_leave_a_stroke_alone(page, key):
+    open_photo(page, encoded(photo()))
+    drag(page, (0.4, 0.4), (0.5, 0.4))
+    first = mask_of(page)
+    press(page, 0.4, 0.6)
+    page.keyboard.press(key)
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    page.mouse.up()
+    both = mask_of(page)
+    assert both.sum() > first.sum() and (first & ~both).sum() == 0
+    assert page.locator("#versions li").count() < 2
+    page.click("#undo")
+    assert np.array_equal(mask_of(page), first)
+    page.click("#undo")
+    assert not mask_of(page).any() and page.is_disabled("#undo")
+
+
+def test_a_stroke_ends_where_the_pointer_is_lost(page):
+    open_photo(page, encoded(photo()))
+    press(page, 0.4, 0.5)
+    page.evaluate("document.querySelector('#canvas').releasePointerCapture(1)")
+    page.mouse.move(0, 0)
+    page.wait_for_selector("#undo:enabled")
+    page.keyboard.press("Control+z")
+    assert not mask_of(page).any()
+    page.mouse.up()
+
+
+def test_nothing_painted_is_nothing_to_fill(page):
+    """Also where it was painted and taken away again, or lies beside the photo."""
+    page.route("**/inpaint", lambda route: pytest.fail("it was filled"))
+    open_photo(page, encoded(photo()))
+
+    def nothing() -> None:
+        page.keyboard.press("Escape")
+        assert page.text_content("#notice span") == ""
+        page.click("#complete")
+        assert "Nothing is painted" in page.text_content("#notice span")
+
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    page.keyboard.press("e")
+    page.locator("#size").fill("160")
+    drag(page, (0.4, 0.5), (0.55, 0.5))
+    nothing()
+    page.keyboard.press("Delete")
+    page.keyboard.press("i")
+    page.keyboard.press("i")
+    nothing()
+    page.keyboard.press("b")
+    page.locator("#size").fill("10")
+    drag(page, (0.01, 0.01), (0.02, 0.02))
+    nothing()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -456,17 +601,22 @@ def test_text_at_twice_its_size(browser, site):
 
 
 def test_a_token_is_asked_for_or_taken_from_the_address(browser):
-    with serving(token="a-long-secret") as site:
-        with page_at(browser, f"{site.url}/#token=a-long-secret") as page:
+    with serving(token="a-long+secret") as site:
+        with page_at(browser, f"{site.url}/#token=a-long%2Bsecret") as page:
             assert page.inner_text("#model-name") == "telea"
             assert "secret" not in page.url
         context = browser.new_context()
         page = context.new_page()
         page.goto(site.url)
-        page.fill("#token-text", "wrong-secret")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#token[open]")
-        page.fill("#token-text", "a-long-secret")
+        said = page.locator("#token-error")
+        assert said.text_content() == ""
+        for wrong in ("wrong-secret", "pässwörd-漢字"):
+            page.fill("#token-text", wrong)
+            page.keyboard.press("Enter")
+            until(page, "document.querySelector('#token-error').textContent.includes('not this server')")
+            page.reload()
+            page.wait_for_selector("#token[open]")
+        page.fill("#token-text", "a-long+secret")
         page.keyboard.press("Enter")
         page.wait_for_selector("body[data-ready]", state="attached")
         assert page.inner_text("#model-name") == "telea"
@@ -487,9 +637,15 @@ def test_folders(browser, tmp_path):
         page.click("#store")
         until(page, "document.querySelector('#notice').textContent.includes('one-completed.png')")
         assert (tmp_path / "done" / "one-completed.png").read_bytes() == downloaded(page, "#download")[1]
+        for number in (2, 3):
+            page.click("#store")
+            until(
+                page, f"document.querySelector('#notice').textContent.includes('one-completed-{number}.png')"
+            )
+        assert len(list((tmp_path / "done").iterdir())) == 3
+        open_photo(page, encoded(photo()), "at 12:30?.png")
         page.click("#store")
-        page.wait_for_selector("#notice.wrong:visible")
-        assert "already" in page.inner_text("#notice")
+        until(page, "document.querySelector('#notice').textContent.includes('at 12-30--completed.png')")
 
 
 def picture(path: str) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -13,7 +14,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import cv2
 import numpy as np
@@ -177,6 +178,11 @@ def test_models(site):
     for name, card in retouch.models().items():
         (found,) = [model for model in models if model["name"] == name]
         assert found["quality"] == [dict(row) for row in card.quality]
+    for model in models:  # a baseline is described by the default model's photographs, each figure once
+        data = [row["data"] for row in model["quality"] if row["model"] == model["name"]]
+        if model["classical"] and data:
+            assert {name.partition(",")[0] for name in data} == {"scenes256/val"}
+            assert len({row["masks"] for row in model["quality"]}) == len(model["quality"])
     assert site.get("/api/v1/server-config").json()["limits"]["max_pixels"] == 100_000_000
     try:
         assert site.post("/api/v1/model", json={"name": "navier-stokes"}).json()["name"] == "navier-stokes"
@@ -506,6 +512,7 @@ def test_the_host_has_to_be_known(host, status):
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Origin": "http://127.0.0.1:1"},
     ],
@@ -533,6 +540,13 @@ def test_every_answer_is_sealed(site):
     assert "cache-control" in page.headers
     again = site.get("/", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/app.js", "/healthz", "/readyz"])
+def test_heads_are_answered(site, path):
+    head, whole = site.head(path), site.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_the_page_is_whole(site):
@@ -564,6 +578,8 @@ def test_the_page_is_whole(site):
         (["--host", "0.0.0.0"], "--token"),
         (["--token", "short"], "at least 8"),
         (["--token", "long-enough-1", "--token-file", "x"], "both"),
+        (["--token-file", sys.executable], "binary"),
+        (["--max-megapixels", "inf"], "finite"),
         (["--model", "tela"], "telea"),
         (["--workers", "0"], "workers"),
         (["--input", "/nowhere/at/all"], "input"),
@@ -578,6 +594,17 @@ def test_servers_that_cannot_be(arguments, words, capsys):
     )
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
+
+
+def test_the_address_carries_any_token(monkeypatch, capsys):
+    def closed(_: Any, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            one.close()
+
+    monkeypatch.setattr("uvicorn.Server.run", closed)
+    assert main(["serve", "--model", "telea", "--port", "0", "--token", "50%+more&#more"]) == 0
+    said = capsys.readouterr()
+    assert parse_qs((said.out + said.err).split()[3].partition("#")[2]) == {"token": ["50%+more&#more"]}
 
 
 # ---- folders ----------------------------------------------------------------------------------------------
@@ -632,6 +659,25 @@ def test_photos_are_opened_by_listed_names_only(folders):
         assert site.get("/api/v1/photos").json() == []
         refused(site.get("/api/v1/photos/a%20b.png"), 404, "--input")
         refused(site.put("/api/v1/outputs/a.png", data=PHOTO), 404, "--output")
+
+
+def test_a_name_that_is_no_text_hides_no_other(folders):
+    inside, _, _ = folders
+    try:
+        (inside / os.fsdecode(b"caf\xe9.png")).write_bytes(PHOTO)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    with serving(Settings(model="telea", input=inside)) as site:
+        assert site.get("/api/v1/photos").json() == ["a b.png", "ünïcode.PNG"]
+        refused(site.get("/api/v1/photos/caf%E9.png"), 404)
+
+
+def test_a_folder_that_goes_is_said(folders):
+    inside, _, _ = folders
+    with serving(Settings(model="telea", input=inside)) as site:
+        inside.rename(inside.with_name("moved"))
+        refused(site.get("/api/v1/photos"), 404, "input folder")
+        refused(site.get("/api/v1/photos/a%20b.png"), 404, "input folder")
 
 
 def test_results_are_stored_under_new_plain_names(folders, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ KINDS = (".csv", ".jsonl")
 SUFFIXES = tuple(suffix for usual in images.FORMATS.values() for suffix in usual)
 COLUMNS = ("image", "mask", "output", "model")
 NEEDED = COLUMNS[:2]
+LONGEST = 255  # bytes that a file's or folder's name may have on the usual file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,20 @@ def read(path: str) -> list[Entry]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected text in UTF-8, got {error}") from error
     rows = _csv(text, path) if path.lower().endswith(".csv") else _jsonl(text, path)
-    entries = [_entry(row, where, posixpath.dirname(path)) for where, row in rows]
-    if not entries:
+    lines = [(where, _entry(row, where, posixpath.dirname(path))) for where, row in rows]
+    if not lines:
         raise DataError(f"{path}: expected lines with photos and masks, got none")
-    return entries
+    folders = {folder for _, entry in lines for folder in _folders(entry.output)}
+    for where, entry in lines:
+        if entry.output in folders:
+            raise DataError(f"{where}: expected an output that is no folder of another's, got {entry.output}")
+    return [entry for _, entry in lines]
+
+
+def _folders(output: str) -> Iterator[str]:
+    """``x/y/a.png`` -> ``x/y``, ``x``."""
+    while output := posixpath.dirname(output):
+        yield output
 
 
 def _csv(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -92,7 +104,17 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
         raise DataError(f"{where}: {error}") from error
     if storage.is_address(output) or output.startswith("/") or ".." in output.split("/"):
         raise DataError(f"{where}: expected an output's path inside of OUTPUT, got {output}")
+    if not _names_a_file(output):
+        kind = f"whole characters, no NUL, at most {LONGEST} bytes between slashes"
+        raise DataError(f"{where}: expected an output that can name a file ({kind}), got {output!r}")
     return Entry(image, mask, posixpath.normpath(output), row.get("model") or "")
+
+
+def _names_a_file(output: str) -> bool:
+    try:
+        return "\0" not in output and all(len(os.fsencode(part)) <= LONGEST for part in output.split("/"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _from(folder: str, path: str, where: str) -> str:

@@ -9,56 +9,88 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from retouch import results
 from retouch.batch import storage
-from retouch.batch.work import Row
+from retouch.batch.work import PARTS, Row
 from retouch.errors import DataError
 
 NAME = "manifest.jsonl"
+BEGUN = f"{PARTS}/begun.jsonl"  # outputs that the run which goes on, or was killed, may write
 TERMS = ("model", "seed", "dilate", "feather", "blend")  # what decides an output beside photo and mask
 EVERY = 10.0  # seconds between two files of lines where none can be appended to
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a line says of a photo that was completed: the size and sum of its output, and the values of TERMS."""
+    """What a line says of a photo that was completed: the size and sum of its output, the values of TERMS, and the
+    sums of photo and mask, which older lines lack."""
 
     size: int
     sha256: str
     terms: tuple[str | int, ...]
+    inputs: tuple[str, str] | None
 
     def is_in(self, data: bytes) -> bool:
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
 
 
-def read(output: str) -> dict[str, Kept] | None:
-    """What a manifest says of the photos that were completed, by output; None where there is no manifest.
+def read(output: str) -> dict[str, Kept | None] | None:
+    """What a manifest says of each photo, by output: None if it failed. None where there is no manifest.
 
     Raises:
         DataError: it is not what `retouch batch` writes.
     """
     paths = [storage.join(output, name) for name in storage.matches(output, "manifest*.jsonl")]
-    kept: dict[str, Kept] = {}
+    kept: dict[str, Kept | None] = {}
     for path in paths:
         for number, line in enumerate(storage.read(path).decode("utf-8", "replace").split("\n")[:-1], 1):
             where = f"{path}, line {number}"
             row = results.parsed(line, where)
-            kept.pop(str(row.get("output")), None)  # the last line about a photo counts
-            if row.get("status") == "failed":
+            if row.get("status") == "failed":  # the last line about a photo counts
+                kept[str(row.get("output"))] = None
                 continue
             try:
                 terms = tuple(row[name] for name in TERMS)
-                kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms)
+                inputs = (row["image_sha256"], row["mask_sha256"]) if "mask_sha256" in row else None
+                kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms, inputs)
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{where}: expected a line of retouch batch, got one without {error}"
                 ) from error
     return kept if paths else None
+
+
+def begin(output: str, outputs: Sequence[str]) -> None:
+    """Writes down which outputs a run may write: a kill leaves some that no line of the manifest tells of.
+
+    Raises:
+        OSError, DataError: the disk or store refuses.
+    """
+    lines = "".join(json.dumps({"output": name}) + "\n" for name in outputs)
+    storage.write(storage.join(output, BEGUN), lines.encode())
+
+
+def begun(output: str) -> set[str]:
+    """The outputs of a run that was killed or stopped.
+
+    Raises:
+        DataError: it is not what `begin` writes.
+    """
+    path = storage.join(output, BEGUN)
+    if not storage.is_file(path):
+        return set()
+    lines = enumerate(storage.read(path).decode("utf-8", "replace").splitlines(), 1)
+    return {str(results.parsed(line, f"{path}, line {number}").get("output")) for number, line in lines}
+
+
+def end(output: str) -> None:
+    """All is done: every output that is there has its line in the manifest."""
+    storage.remove(storage.join(output, BEGUN))
 
 
 @contextmanager

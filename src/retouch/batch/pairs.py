@@ -74,7 +74,7 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
     Raises:
         DataError: nothing there, an output among the inputs, two photos with one output, an ambiguous mask.
     """
-    images, masks, output = storage.plain(images), masks and storage.plain(masks), storage.plain(output)
+    images, output = storage.plain(images), storage.plain(output)
     if images.lower().endswith(lists.KINDS):
         if masks:
             raise DataError(
@@ -87,6 +87,7 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
             )
         )
     else:
+        masks = storage.plain(masks)
         for given in (images, masks):
             folder = _parts(given)[0] or "." if "**" in given else given  # what is searched with all below it
             if storage.is_folder(folder) and storage.is_inside(output, folder):
@@ -176,6 +177,8 @@ def _files(root: str, name: str) -> list[str]:
 
 def _sources(path: str, name: str) -> Iterator[tuple[Source, str]]:
     """The photo of a file or those of a shard, each with its path in OUTPUT."""
+    if storage.is_special(path):
+        return
     if not path.lower().endswith(".tar"):
         if path.lower().endswith(SUFFIXES):
             yield Source(path, "", 0, -1), name
@@ -220,7 +223,7 @@ def _check_outputs(jobs: Sequence[Job], output: str) -> None:
         label = job.image.label
         if job.output.startswith("/") or ".." in job.output.split("/"):
             raise DataError(f"{label}: expected a name inside of the output, got {job.output}")
-        other = owner.setdefault(os.path.normcase(job.output), label)
+        other = owner.setdefault(os.path.normcase(posixpath.normpath(job.output)), label)
         if other is not label:
             raise DataError(f"expected an output for each photo, got {job.output} for {other} and {label}")
         if storage.join(root, job.shard or job.output) in inputs:

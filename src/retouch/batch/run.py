@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def run(
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
     count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
+        if todo:
+            manifest.begin(output, [job.output for job in todo])
         _sweep(plan.jobs, output)
         finish_shard = _packing(plan.jobs, todo, output)
         if progress:
@@ -92,8 +95,10 @@ def run(
                 progress(there + count, total, failed)
         if settings.engine != "local":
             _sweep(plan.jobs, output)  # what a worker was writing when it was lost
+        left = len(todo) - count
+        if not left:
+            manifest.end(output)
         storage.remove_empty(storage.join(output, work.PARTS))
-    left = len(todo) - count
     return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)
 
 
@@ -121,55 +126,55 @@ def check(plan: Plan, settings: Settings) -> None:
 
 
 def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
-    """The jobs whose outputs are not there, or not as the manifest says.
+    """The jobs whose outputs are not there, not as the manifest says, or of a photo or mask that has changed since.
 
     Raises:
-        DataError: without ``settings.resume``, for an output where a batch was begun, or one of these outputs is
-            there; with it, where outputs were made on other terms.
+        DataError: without ``settings.resume``, for an output where a batch was begun; with it, where outputs were
+            made on other terms. In both cases for one of these outputs that no batch here has written.
     """
     kept = manifest.read(output)
-    if kept is None:
-        _check_new(jobs, output)
-        return list(jobs)
-    if not settings.resume:
+    if kept is not None and not settings.resume:
         raise DataError(
             f"{output}: expected a new output, got that of another batch (--resume goes on with it)"
         )
-    known = [job for job in jobs if job.output in kept]
-    for job in known:
+    ours = set[str]() if kept is None else kept.keys() | manifest.begun(output)
+    own = {job.shard or job.output for job in jobs if job.output in ours}
+    others = dict.fromkeys(job.shard or job.output for job in jobs if (job.shard or job.output) not in own)
+    if taken := storage.held(output, others) if others else []:
+        untold = "" if kept is None else ", which its manifest does not tell of"
+        raise DataError(f"{output}: expected a new output, got one that holds {some(taken)}{untold}")
+    if kept is None:
+        return list(jobs)
+    known = [(job, done) for job in jobs if (done := kept.get(job.output))]
+    for job, done in known:
         about = work.about(job, settings)
-        for name, value in zip(manifest.TERMS, kept[job.output].terms, strict=True):
+        for name, value in zip(manifest.TERMS, done.terms, strict=True):
             if about[name] != value:
                 raise DataError(
                     f"{output}: expected {name} {value!r} as {job.output} was made with, got {about[name]!r}: "
                     "name another OUTPUT"
                 )
-    whole = set[str]()
+    whole, sha256 = set[str](), cache(work.sha256)  # one mask may be that of all
     with ThreadPoolExecutor(READERS) as pool:
-        for shard, group in groupby(known, key=lambda job: job.shard):
+        for shard, group in groupby(known, key=lambda pair: pair[0].shard):
             packed = shards.members(storage.join(output, shard)) if shard else {}
-            arguments = ((job, output, kept[job.output], packed) for job in group)
+            arguments = ((job, output, done, packed, sha256) for job, done in group)
             whole |= set(filter(None, as_they_come(pool, 2 * READERS, _if_whole, arguments)))
     return [job for job in jobs if job.output not in whole]
 
 
-def _check_new(jobs: Sequence[Job], output: str) -> None:
-    there = set(storage.names(output)) if storage.is_folder(output) else set()
-    wanted = (job.shard or job.output for job in jobs)
-    if taken := [name for name in dict.fromkeys(wanted) if name in there]:
-        raise DataError(f"{output}: expected a new output, got one that holds {some(taken)}")
-
-
-def _if_whole(job: Job, output: str, kept: Kept, packed: dict[str, Source]) -> str:
-    """The output's name where its file, or its member in a packed shard, is what the manifest says; else ''."""
+def _if_whole(
+    job: Job, output: str, kept: Kept, packed: dict[str, Source], sha256: Callable[[Source], str]
+) -> str:
+    """The output's name where it is what the manifest says, and photo and mask are what it was made of; else ''."""
+    data = shards.completed(work.place(job, output), packed.get(job.image.name))
+    if data is None or not kept.is_in(data):
+        return ""
     try:
-        data = storage.read(work.place(job, output))
-    except FileNotFoundError:
-        if job.image.name not in packed:
-            return ""
-        member = packed[job.image.name]
-        data = storage.read(member.path, member.offset, member.size)
-    return job.output if kept.is_in(data) else ""
+        same = kept.inputs is None or kept.inputs == (sha256(job.image), sha256(job.mask))
+    except (OSError, DataError):  # to be read again, and told of
+        same = False
+    return job.output if same else ""
 
 
 def _packing(jobs: Sequence[Job], todo: Sequence[Job], output: str) -> Callable[[str], None]:

@@ -24,7 +24,7 @@ class Settings:
         workers: Photos completed at the same time; by default as many as keep all cores busy.
         threads: Cores that a model may use for one photo.
         partial: Leave out photos without a mask and masks without a photo.
-        resume: Go on in an OUTPUT that is there: do what is missing, damaged or failed.
+        resume: Go on in an OUTPUT that is there: do what is missing, damaged, failed or changed since.
         fail_fast: Stop at the first photo that fails.
         dry_run: List what would be done and what is missing, and do nothing.
         json: Print the list or the summary as JSON.

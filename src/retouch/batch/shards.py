@@ -16,7 +16,8 @@ from pathlib import Path
 
 from retouch.batch import storage, work
 from retouch.batch.lists import SUFFIXES
-from retouch.batch.pairs import Job
+from retouch.batch.pairs import Job, some
+from retouch.errors import DataError
 from retouch.sources import Source
 
 
@@ -31,18 +32,29 @@ def members(shard: str) -> dict[str, Source]:
         return {}
 
 
+def completed(path: str, packed: Source | None) -> bytes | None:
+    """An output that waits at a path or lies in a packed shard; None where there is neither."""
+    try:
+        return storage.read(path)
+    except FileNotFoundError:
+        return storage.read(packed.path, packed.offset, packed.size) if packed else None
+
+
 def pack(jobs: Sequence[Job], output: str) -> None:
     """Packs the shard of these jobs (all of one shard) from their parts and what a shard there holds already.
 
     Raises:
-        OSError, DataError: the disk or store refuses; the parts stay.
+        OSError, DataError: the disk or store refuses, or the input shard has lost a photo; the parts stay.
     """
     shard = storage.join(output, jobs[0].shard)
     parts = storage.join(storage.join(output, work.PARTS), jobs[0].shard)
-    waiting, there = set(storage.names(parts)), members(shard)
-    own = {job.image.name for job in jobs}
+    there = members(shard)
+    if there and not storage.is_folder(parts):
+        return  # all that was begun has failed: nothing new
+    left = {job.image.name for job in jobs}
     folder = tempfile.gettempdir() if storage.is_address(output) else storage.join(output, work.PARTS)
     temporary = Path(folder) / f".retouch-{secrets.token_hex(6)}.tmp"
+    storage.make_folder(folder)
     try:
         with ExitStack() as stack:
             file = stack.enter_context(open(temporary, "xb"))
@@ -50,15 +62,14 @@ def pack(jobs: Sequence[Job], output: str) -> None:
             incoming = stack.enter_context(tarfile.open(fileobj=source, mode="r:"))
             packed = stack.enter_context(tarfile.open(fileobj=file, mode="w"))
             for member in incoming:
-                name = member.name
-                if name in own and name in waiting:
-                    data = storage.read(storage.join(parts, name))
-                elif name in own and name in there:
-                    data = storage.read(shard, there[name].offset, there[name].size)
+                data, name = None, member.name
+                if name in left:
+                    left.remove(name)
+                    data = completed(storage.join(parts, name), there.get(name))
                 elif member.isreg() and not name.lower().endswith(SUFFIXES):
                     content = incoming.extractfile(member)
                     data = content.read() if content else b""
-                else:
+                if data is None:
                     continue
                 header = tarfile.TarInfo(name)  # no times and owners: the same bytes from every run
                 header.size = len(data)
@@ -72,4 +83,6 @@ def pack(jobs: Sequence[Job], output: str) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+    if lost := sorted(name for name in left if storage.is_file(storage.join(parts, name))):
+        raise DataError(f"{jobs[0].image.path}: expected the photos that it had, got it without {some(lost)}")
     storage.remove(parts)

@@ -8,7 +8,7 @@ import io
 import os
 import posixpath
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,9 +22,15 @@ MAGIC = "*?["
 
 
 def plain(path: str) -> str:
-    """A path without a trailing slash; ``file://`` addresses become local paths."""
+    """A path without a trailing slash; ``file://`` addresses become local paths.
+
+    Raises:
+        DataError: it is empty, as from a variable that is not set.
+    """
     if path.startswith("file:"):
         path = unquote(urlsplit(path).path)
+    if not path:
+        raise DataError("expected a path or an address, got an empty one")
     return (path if is_address(path) else path.replace(os.sep, "/")).rstrip("/") or "/"
 
 
@@ -64,6 +70,12 @@ def is_file(path: str) -> bool:
         return bool(system.isfile(inner))
 
 
+def is_special(path: str) -> bool:
+    """Whether a path is a pipe, socket or device, which could be waited for without an end."""
+    there = not is_address(path) and os.path.exists(path)
+    return there and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 def names(folder: str) -> list[str]:
     """All files in a folder and below, as paths relative to it, sorted; hidden ones are left out."""
     if is_address(folder):
@@ -76,6 +88,17 @@ def names(folder: str) -> list[str]:
             inside = os.path.relpath(place, folder).replace(os.sep, "/")
             found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+
+
+def held(folder: str, wanted: Iterable[str]) -> list[str]:
+    """Those of some names that a folder holds, whatever they are."""
+    if not is_address(folder):
+        return [name for name in wanted if os.path.lexists(join(folder, name))]
+    if not is_folder(folder):
+        return []
+    with _filesystem(folder) as (system, inner):
+        found = {posixpath.relpath(path, inner) for path in system.find(inner)}
+    return [name for name in wanted if name in found]
 
 
 def _refuse(error: OSError) -> None:

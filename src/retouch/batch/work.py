@@ -26,6 +26,15 @@ def read(job: Job) -> tuple[bytes, bytes]:
     return _bytes(job.image), _bytes(job.mask)
 
 
+def sha256(source: Source) -> str:
+    """The sum of a photo's or mask's bytes, as `completed` writes it down.
+
+    Raises:
+        OSError, DataError: they cannot be read.
+    """
+    return hashlib.sha256(_bytes(source)).hexdigest()
+
+
 def _bytes(source: Source) -> bytes:
     return storage.read(source.path, source.offset, source.size)
 
@@ -66,6 +75,8 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
         data = images.encode(picture, target)
     row = about(job, settings) | {
         "status": "done",
+        "image_sha256": hashlib.sha256(photo).hexdigest(),
+        "mask_sha256": hashlib.sha256(mask).hexdigest(),
         "hole": round(share, 6),
         "seconds": round(time.perf_counter() - started, 3),
         "bytes": len(data),

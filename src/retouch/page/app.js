@@ -5,11 +5,13 @@ import { choosePhoto } from "./opening.js";
 import { maskAction, pointer, take, tools } from "./painting.js";
 import { listModels, notice, thumbnails } from "./panels.js";
 import * as service from "./service.js";
-import { onrefresh, refresh, state, steps, view } from "./state.js";
+import { locked, onrefresh, refresh, state, steps, view } from "./state.js";
 import { $ } from "./texts.js";
 
-$("#undo").onclick = () => steps.undo();
-$("#redo").onclick = () => steps.redo();
+const undo = () => locked() || steps.undo();
+const redo = () => locked() || steps.redo();
+$("#undo").onclick = undo;
+$("#redo").onclick = redo;
 $("#zoom-in").onclick = () => view.zoom(1.5);
 $("#zoom-out").onclick = () => view.zoom(1 / 1.5);
 $("#fit").onclick = () => view.fit();
@@ -31,7 +33,7 @@ onrefresh(() => {
       current: version === state.current,
       choose: () => {
         const was = state.current;
-        if (busy || version === was) return;
+        if (locked() || version === was) return;
         show(version);
         steps.push({ undo: () => show(was), redo: () => show(version), bytes: 0 });
       },
@@ -73,8 +75,8 @@ addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
   const actions = control
     ? {
-        z: () => !state.job && (event.shiftKey ? steps.redo() : steps.undo()),
-        y: () => !state.job && steps.redo(),
+        z: event.shiftKey ? redo : undo,
+        y: redo,
         o: choosePhoto,
         s: () => $("#download").click(),
       }
@@ -99,6 +101,7 @@ addEventListener("keydown", (event) => {
       };
   if (typing || event.altKey || !(key in actions)) return;
   if (key !== "Enter") event.preventDefault();
+  if (state.mask?.tiles) return; // in the middle of a stroke
   actions[key]();
 });
 

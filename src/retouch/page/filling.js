@@ -1,9 +1,10 @@
 // Filling what is painted, and what becomes of the results.
 
+import { job } from "./job.js";
 import { pictureOf } from "./opening.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
 import * as service from "./service.js";
-import { refresh, state, steps, view } from "./state.js";
+import { locked, refresh, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
 
 function options() {
@@ -15,38 +16,26 @@ function options() {
 }
 
 export async function complete() {
-  if (!state.mask || state.job || !state.model) return;
+  if (!state.mask || locked() || !state.model) return;
   if (state.mask.empty) return notice(text("empty"));
   pickOff();
   compare(false);
-  state.job = new AbortController();
-  refresh();
-  working(text("waiting"));
-  $("#cancel").hidden = false;
   const progress = (done, total) => total && working(text("filling", { done, total }), done, total);
-  try {
-    const { signal } = state.job;
+  await job("waiting", async (signal) => {
     const answer = await service.complete(state.current.blob, await state.mask.png(), options(), progress, signal);
     const made = await Promise.all(
       answer.blobs.map(async (blob, i) => ({
         blob,
-        picture: await pictureOf(blob),
+        picture: await pictureOf(blob, signal),
         label: text("answer", { number: i + 1 }),
       })),
     );
-    working(null);
-    state.job = null;
+    signal.throwIfAborted();
     accept(made);
     const seconds = answer.seconds.toFixed(1);
     const values = { model: answer.model, seconds, notes: answer.notes.join("; ") };
     notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));
-  } catch (error) {
-    working(null);
-    state.job = null;
-    if (error.name === "AbortError") notice(text("cancelled"));
-    else notice(error.message, true);
-  }
-  refresh();
+  });
 }
 
 /** Makes a result the photo, as one step that undo takes back; of several, the first until another is chosen. */
@@ -81,23 +70,30 @@ function accept(made) {
 }
 
 $("#complete").onclick = complete;
-$("#cancel").onclick = () => state.job?.abort();
 
 // ---- results ----------------------------------------------------------------------------------------------
 
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
-const resultName = () => `${state.name}-completed.${SUFFIX[state.current.blob.type] ?? "png"}`;
+const REFUSED = /^\.|[\x00-\x1f\x7f/\\:*?"<>|]/g; // in names, by some system or other
+const resultName = (number = 1) => {
+  const end = `completed${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
+  return `${state.name}-${end}`.replace(REFUSED, "-");
+};
 
 $("#download").onclick = () => state.current && save(state.current.blob, resultName());
-$("#store").onclick = async () => {
-  const chosen = resultName();
-  try {
-    await service.store(chosen, state.current.blob);
-    notice(text("stored", { name: chosen }));
-  } catch (error) {
-    notice(error.message, true);
-  }
-};
+$("#store").onclick = () =>
+  job("storing", async (signal) => {
+    for (let number = 1; ; number++) {
+      signal.throwIfAborted();
+      const name = resultName(number);
+      try {
+        await service.store(name, state.current.blob);
+        return notice(text("stored", { name }));
+      } catch (error) {
+        if (error.status !== 409) throw error; // else there is a file of this name
+      }
+    }
+  });
 
 export function compare(on) {
   const able = on && state.current && state.current !== state.versions[0];

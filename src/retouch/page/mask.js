@@ -10,7 +10,7 @@ export class Mask {
   constructor(width, height) {
     this.canvas = new OffscreenCanvas(width, height);
     this.context = this.canvas.getContext("2d");
-    this.empty = true; // nothing was painted since it was last known to be empty
+    this.known = true; // what is known of its being empty: true, false, or null where one has to look
     this.tiles = null;
   }
 
@@ -22,10 +22,34 @@ export class Mask {
     return this.canvas.height;
   }
 
+  /** Whether nothing is painted. */
+  get empty() {
+    return (this.known ??= this.#blank());
+  }
+
+  #blank() {
+    for (const { pen, top, height } of this.#bands()) {
+      pen.drawImage(this.canvas, 0, -top);
+      const { data } = pen.getImageData(0, 0, this.width, height);
+      for (let i = 3; i < data.length; i += 4) if (data[i] > 127) return false;
+    }
+    return true;
+  }
+
+  /** Empty canvases that cover the mask from top to bottom, one at a time in memory. */
+  *#bands() {
+    const rows = Math.max(1, Math.floor(4e6 / this.width));
+    for (let top = 0; top < this.height; top += rows) {
+      const height = Math.min(rows, this.height - top);
+      const band = new OffscreenCanvas(this.width, height);
+      yield { band, pen: band.getContext("2d", { willReadFrequently: true }), top, height };
+    }
+  }
+
   /** Starts a change; `end` gives what undoes it. */
   begin() {
     this.tiles = new Map();
-    this.wasEmpty = this.empty;
+    this.before = this.known;
   }
 
   /** Keeps what a rectangle in photo pixels is about to lose. */
@@ -47,18 +71,18 @@ export class Mask {
 
   /** Ends a change: { bytes, swap }, where `swap` undoes it and, called again, does it anew. */
   end() {
-    const patch = { tiles: [...this.tiles.values()], empty: this.wasEmpty };
+    const patch = { tiles: [...this.tiles.values()], known: this.before };
     this.tiles = null;
     const swap = () => {
-      const empty = this.empty;
+      const known = this.known;
       patch.tiles = patch.tiles.map(({ x, y, tile }) => {
         const now = this.#copy(x, y);
         this.context.clearRect(x, y, tile.width, tile.height);
         this.context.drawImage(tile, x, y);
         return now;
       });
-      this.empty = patch.empty;
-      patch.empty = empty;
+      this.known = patch.known;
+      patch.known = known;
     };
     return { bytes: patch.tiles.length * TILE * TILE * 4, swap };
   }
@@ -92,14 +116,14 @@ export class Mask {
   #pen(erase) {
     this.context.globalCompositeOperation = erase ? "destination-out" : "source-over";
     this.context.fillStyle = this.context.strokeStyle = COLOUR;
-    if (!erase) this.empty = false;
+    this.known = null;
     return this.context;
   }
 
   clear() {
     this.#touch(0, 0, this.width, this.height);
     this.context.clearRect(0, 0, this.width, this.height);
-    this.empty = true;
+    this.known = true;
   }
 
   invert() {
@@ -107,17 +131,13 @@ export class Mask {
     this.context.globalCompositeOperation = "xor";
     this.context.fillStyle = COLOUR;
     this.context.fillRect(0, 0, this.width, this.height);
-    this.empty = false;
+    this.known = null;
   }
 
   /** Takes over a picture of the same size: white is painted. */
   load(picture) {
     this.clear();
-    const rows = Math.max(1, Math.floor(4e6 / this.width)); // a band at a time
-    for (let top = 0; top < this.height; top += rows) {
-      const height = Math.min(rows, this.height - top);
-      const band = new OffscreenCanvas(this.width, height);
-      const pen = band.getContext("2d", { willReadFrequently: true });
+    for (const { band, pen, top, height } of this.#bands()) {
       pen.fillStyle = "black"; // what is transparent is not white
       pen.fillRect(0, 0, this.width, height);
       pen.drawImage(picture, 0, -top);
@@ -133,7 +153,7 @@ export class Mask {
       this.context.globalCompositeOperation = "source-over";
       this.context.drawImage(band, 0, top);
     }
-    this.empty = false;
+    this.known = null;
   }
 
   /** As a PNG file, white on black. */

@@ -1,23 +1,24 @@
 // Opening a photo: by button, drop, paste, from an example or from the server's folder.
 
 import { compare, show } from "./filling.js";
+import { job } from "./job.js";
 import { Mask } from "./mask.js";
 import { loadMask } from "./painting.js";
-import { listPhotos, notice, pickOff, working } from "./panels.js";
+import { listPhotos, notice, pickOff } from "./panels.js";
 import * as service from "./service.js";
-import { refresh, state, steps, view } from "./state.js";
+import { state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
 
 const SIDE = 16384; // pixels: the longest side that browsers draw
+const ALIKE = /^(\x89PNG|\xff\xd8|BM|RIFF....WEBP)/s; // files that the browser and the server read alike
 
-/** What the browser draws of a file; the server helps where the browser cannot read it (TIFF). */
-export async function pictureOf(blob) {
-  let picture;
-  try {
-    picture = await createImageBitmap(blob);
-  } catch {
-    picture = await createImageBitmap(await service.preview(blob));
-  }
+/** What the browser draws of a file; the server helps with what the browser cannot read, or reads in its own way. */
+export async function pictureOf(blob, signal) {
+  const head = String.fromCharCode(...new Uint8Array(await blob.slice(0, 21).arrayBuffer()));
+  const turned = head.startsWith("VP8X", 12) && head.charCodeAt(20) & 8; // browsers leave a WebP's EXIF out of account
+  let picture = null;
+  if (ALIKE.test(head) && !turned) picture = await createImageBitmap(blob).catch(() => null);
+  picture ??= await createImageBitmap(await service.preview(blob, signal));
   if (Math.max(picture.width, picture.height) > SIDE) {
     throw new service.ServiceError(text("too-large-screen", { size: sizeOf(picture) }));
   }
@@ -26,18 +27,17 @@ export async function pictureOf(blob) {
 
 export const sizeOf = (picture) => `${picture.width} × ${picture.height}`;
 
-async function open(blob, fileName, maskBlob = null) {
-  if (state.job) return;
-  const wrong = (message) => {
-    working(null);
+function open(blob, fileName, maskBlob = null) {
+  const wrong = (reason) => {
+    const message = text("not-a-picture", { reason });
     if (state.current) notice(message, true);
     else $("#welcome-error").textContent = message;
   };
   $("#welcome-error").textContent = "";
-  working(text("reading"));
-  $("#cancel").hidden = true;
-  try {
-    const picture = await pictureOf(blob);
+  const work = async (signal) => {
+    const picture = await pictureOf(blob, signal);
+    const hole = maskBlob && (await pictureOf(maskBlob, signal));
+    signal.throwIfAborted();
     state.name = fileName.replace(/\.[^.]*$/, "") || "photo";
     state.versions = [{ blob, picture, label: text("original") }];
     state.mask = new Mask(picture.width, picture.height);
@@ -49,13 +49,10 @@ async function open(blob, fileName, maskBlob = null) {
     $("#canvas").hidden = $("#view").hidden = false;
     show(state.versions[0]);
     view.fit();
-    if (maskBlob) await loadMask(maskBlob);
-    working(null);
+    if (hole) loadMask(hole);
     $("#canvas").focus({ preventScroll: true });
-  } catch (error) {
-    wrong(text("not-a-picture", { reason: error.message }));
-  }
-  refresh();
+  };
+  return job("reading", work, wrong);
 }
 
 /** Opens an example with its mask; where that shows damage, the photo gets it first. */

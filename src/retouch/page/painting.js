@@ -1,10 +1,11 @@
 // Painting: the tools, and what can be done to the mask as a whole.
 
+import { job } from "./job.js";
 import { pictureOf, sizeOf } from "./opening.js";
-import { notice, pickOff, save, working } from "./panels.js";
+import { notice, pickOff, save } from "./panels.js";
 import { listen } from "./pointer.js";
 import * as service from "./service.js";
-import { state, steps, view } from "./state.js";
+import { locked, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
 
 export const tools = {
@@ -65,8 +66,8 @@ $("#size").oninput = (event) => {
   pointer.refresh();
 };
 
-export async function loadMask(blob) {
-  const picture = await pictureOf(blob);
+/** Takes over a mask that was made elsewhere. */
+export function loadMask(picture) {
   if (picture.width !== state.mask.width || picture.height !== state.mask.height) {
     throw new service.ServiceError(text("mask-size", { mask: sizeOf(picture), photo: sizeOf(state.mask) }));
   }
@@ -75,18 +76,14 @@ export async function loadMask(blob) {
   remember();
 }
 
-async function adjust(operate) {
+function adjust(operate) {
   if (state.mask.empty) return notice(text("empty"));
-  working(text("adjusting"));
-  $("#cancel").hidden = true;
   const pixels = Math.max(2, Math.round(Math.max(state.mask.width, state.mask.height) / 250));
-  try {
-    await loadMask(await service.adjusted(await state.mask.png(), operate, pixels));
-    working(null);
-  } catch (error) {
-    working(null);
-    notice(error.message, true);
-  }
+  job("adjusting", async (signal) => {
+    const picture = await pictureOf(await service.adjusted(await state.mask.png(), operate, pixels, signal));
+    signal.throwIfAborted();
+    loadMask(picture);
+  });
 }
 
 const maskActions = {
@@ -100,19 +97,20 @@ const maskActions = {
 
 export function maskAction(key) {
   $("#mask-menu").hidePopover();
-  if (state.mask && !state.job) maskActions[key]();
+  if (state.mask && !locked()) maskActions[key]();
 }
 
 for (const button of document.querySelectorAll("[data-mask]")) {
   button.onclick = () => maskAction(button.dataset.mask);
 }
-$("#mask-file").onchange = async (event) => {
+$("#mask-file").onchange = (event) => {
   const [file] = event.target.files;
   event.target.value = "";
   if (!file) return;
-  try {
-    await loadMask(file);
-  } catch (error) {
-    notice(text("not-a-picture", { reason: error.message }), true);
-  }
+  const work = async (signal) => {
+    const picture = await pictureOf(file, signal);
+    signal.throwIfAborted();
+    loadMask(picture);
+  };
+  job("adjusting", work, (reason) => notice(text("not-a-picture", { reason }), true));
 };

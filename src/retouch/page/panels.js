@@ -103,14 +103,14 @@ const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1).repla
 function holes(masks) {
   const [, kind, from, to] = masks.match(/^(.*) ([\d.]+)-([\d.]+)$/) ?? [];
   if (!kind) return masks;
-  return text("share", { kind, from: Math.round(from * 100), to: Math.round(to * 100) });
+  const share = [...new Set([from, to].map((part) => Math.round(part * 100)))].join("–");
+  return text("share", { kind, share });
 }
 
-/** The measured rows of a model on the largest set of photos. */
+/** The measured rows of a model, each with what it was measured on. */
 function quality(model) {
-  const own = model.quality.filter((row) => row.model === model.name);
-  const most = Math.max(0, ...own.map((row) => row.photos ?? 0));
-  const rows = own.filter((row) => (row.photos ?? 0) === most);
+  const rows = model.quality.filter((row) => row.model === model.name);
+  const data = (row) => (row.photos ? text("photos", row) : row.data);
   if (!rows.length) return make("span", { class: "dim small" }, text("not-measured"));
   const number = (value, digits) => (value === undefined ? "–" : value.toFixed(digits));
   return make(
@@ -124,7 +124,7 @@ function quality(model) {
         make(
           "tr",
           {},
-          make("th", { scope: "row" }, holes(row.masks)),
+          make("th", { scope: "row" }, holes(row.masks), make("span", { class: "dim small" }, data(row))),
           make("td", {}, number(row.psnr, 1)),
           make("td", {}, number(row.ssim, 3)),
           make("td", {}, number(row.lpips, 3)),
@@ -139,6 +139,7 @@ function quality(model) {
 /** A row of pictures to choose from: [{ picture, label, current, choose }]. */
 export function thumbnails(list, entries) {
   list.hidden = entries.length < 2;
+  const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
   list.replaceChildren(
     ...entries.map(({ picture, label, current, choose }) => {
       const canvas = make("canvas", { width: 244, height: 184 });
@@ -156,6 +157,7 @@ export function thumbnails(list, entries) {
       return make("li", {}, button);
     }),
   );
+  list.children[focused]?.firstElementChild.focus({ preventScroll: true });
 }
 
 /** Ends the choice between several answers. */

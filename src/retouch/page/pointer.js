@@ -131,6 +131,7 @@ export function listen(view, tools) {
   }
   canvas.addEventListener("pointerup", up);
   canvas.addEventListener("pointercancel", up);
+  canvas.addEventListener("lostpointercapture", up); // as where a dialog opens
   canvas.addEventListener("pointerleave", () => fingers.size || hover(null));
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 
@@ -162,7 +163,7 @@ export function listen(view, tools) {
       space = true;
       hover(null);
       event.preventDefault();
-    } else if (event.key in STEPS && tools.ready()) {
+    } else if (event.key in STEPS && tools.ready() && !mode) {
       const [dx, dy] = STEPS[event.key];
       const step = event.shiftKey ? 40 : 8;
       pen ??= { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, down: false };
@@ -172,7 +173,7 @@ export function listen(view, tools) {
       if (pen.down) dab(from);
       hover(pen);
       event.preventDefault();
-    } else if (event.key.toLowerCase() === "d" && tools.ready() && brushing()) {
+    } else if (event.key.toLowerCase() === "d" && tools.ready() && !mode && brushing()) {
       pen ??= { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, down: false };
       pen.down = !pen.down;
       if (pen.down) dab(view.at(pen.x, pen.y));

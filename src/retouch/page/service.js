@@ -14,24 +14,35 @@ export class ServiceError extends Error {
 // The command prints an address with #token=...: browsers send no server what stands behind the #.
 const fragment = new URLSearchParams(location.hash.slice(1));
 if (fragment.has("token")) {
-  sessionStorage.setItem(KEY, fragment.get("token"));
+  keep(fragment.get("token"));
   history.replaceState(null, "", location.pathname);
+}
+
+/** Keeps a token for this tab, and says whether it did: what no server takes could not even be sent. */
+function keep(token) {
+  const right = /^[ -~]+$/.test(token);
+  if (right) sessionStorage.setItem(KEY, token);
+  return right;
 }
 
 let asking = null;
 
 /** Asks for the token; resolves when it was given. Calls that fail together ask once. */
-function askForToken() {
+function askForToken(again) {
   asking ??= new Promise((resolve) => {
     const dialog = $("#token");
-    $("#token-form").onsubmit = () => {
-      sessionStorage.setItem(KEY, $("#token-text").value.trim());
+    const wrong = (is) => ($("#token-error").textContent = is ? text("wrong-token") : "");
+    $("#token-form").onsubmit = (event) => {
+      const right = keep($("#token-text").value.trim());
       $("#token-text").value = "";
+      wrong(!right);
+      if (!right) return event.preventDefault();
       asking = null;
       resolve();
     };
     dialog.oncancel = (event) => event.preventDefault();
     dialog.showModal();
+    wrong(again);
   });
   return asking;
 }
@@ -49,7 +60,7 @@ async function call(path, options = {}) {
     }
     if (response.status === 401) {
       // Another call may have got a new token while this one was under way.
-      if (token === sessionStorage.getItem(KEY)) await askForToken();
+      if (token === sessionStorage.getItem(KEY)) await askForToken(Boolean(token));
       continue;
     }
     if (response.ok) return response;
@@ -66,16 +77,17 @@ export const photos = () => asJson("api/v1/photos");
 export const photo = async (name) => (await call(`api/v1/photos/${encodeURIComponent(name)}`)).blob();
 export const store = (name, blob) =>
   call(`api/v1/outputs/${encodeURIComponent(name)}`, { method: "PUT", body: blob });
-export const preview = async (blob) => (await call("api/v1/preview", { method: "POST", body: blob })).blob();
+export const preview = async (blob, signal) =>
+  (await call("api/v1/preview", { method: "POST", body: blob, signal })).blob();
 
 /** A mask (PNG), grown, shrunk or inverted by the server. */
-export async function adjusted(mask, operate, pixels) {
+export async function adjusted(mask, operate, pixels, signal) {
   const bytes = new Uint8Array(await mask.arrayBuffer());
   let binary = "";
   for (let i = 0; i < bytes.length; i += 0x8000) binary += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
   const body = JSON.stringify({ mask: btoa(binary), operate, kernel_size: pixels });
   const headers = { "Content-Type": "application/json" };
-  return (await call("api/v1/adjust_mask", { method: "POST", headers, body })).blob();
+  return (await call("api/v1/adjust_mask", { method: "POST", headers, body, signal })).blob();
 }
 
 /**

@@ -10,8 +10,11 @@ export const state = {
   versions: [], // { blob, picture, label }: the photo as it was opened, then every result
   current: null, // the version that is shown
   model: null, // one of the service's models
-  job: null, // AbortController of what is being filled
+  job: null, // AbortController of what is going on
 };
+
+/** Whether nothing may be changed now: a job is going on, or a stroke is being drawn. */
+export const locked = () => Boolean(state.job || state.mask?.tiles);
 
 let update = () => {};
 

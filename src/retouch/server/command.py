@@ -5,6 +5,7 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -75,7 +76,9 @@ def serve(
             app.state.house.pool.close(GRACE)
             await super().shutdown(sockets)
 
-    fragment = f"#token={secret}" if token else ""  # browsers send no server what stands behind the #
+    fragment = (
+        f"#token={quote(token, safe='')}" if token else ""
+    )  # browsers send no server what stands behind the #
     say(f"Retouch is at http://{shown}:{number}/{fragment} (Ctrl-C ends it)")
     try:
         Server(config).run(sockets=[listening])
@@ -87,7 +90,10 @@ def serve(
 def _token(token: str | None, file: Path | None) -> str | None:
     if token is not None and file is not None:
         raise ServerError("expected --token or --token-file, got both")
-    secret = file.read_text(encoding="utf-8").strip() if file is not None else token
+    try:
+        secret = file.read_text(encoding="utf-8").strip() if file is not None else token
+    except UnicodeDecodeError:
+        raise ServerError(f"expected a token in plain text in {file}, got a binary file") from None
     if secret is not None and (len(secret) < 8 or not (secret.isascii() and secret.isprintable())):
         raise ServerError("expected a token of at least 8 printable ASCII characters, got another")
     return secret

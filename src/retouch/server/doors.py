@@ -86,7 +86,7 @@ class Doors:
         if not (host in self.hosts or _is_address(host)):
             raise HttpError(421, "expected a Host that the server goes by, got another (see --allow-host)")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+        foreign = origin is not None and _place(origin) != headers.get("host", "")
         if foreign or (headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith(GUARDED)):
             raise HttpError(403, "requests of other sites' pages are not taken")
         if self.token is not None and scope["path"].startswith(GUARDED):
@@ -98,6 +98,14 @@ class Doors:
                     "expected the server's token: Authorization: Bearer TOKEN",
                     {"WWW-Authenticate": 'Bearer realm="Retouch"'},
                 )
+
+
+def _place(origin: str) -> str | None:
+    """An Origin header without its scheme; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -20,16 +20,25 @@ NAME = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|.][^\x00-\x1f\x7f/\\:*?\"<>|]{0,19
 
 
 def names(folder: Path) -> list[str]:
-    """The photographs of a folder by name: plain files with the suffix of a format that is read, no links."""
+    """The photographs of a folder by name: plain files with the suffix of a format that is read, no links.
+
+    Raises:
+        HttpError: 404 for a folder that is gone.
+    """
     suffixes = tuple(suffix for all_of in images.FORMATS.values() for suffix in all_of)
-    with os.scandir(folder) as entries:
-        found = [
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(suffixes)
-            and not entry.name.startswith(".")
-            and entry.is_file(follow_symlinks=False)
-        ]
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if entry.name.lower().endswith(suffixes)
+                and not entry.name.startswith(".")
+                and entry.name.encode(errors="ignore")
+                == os.fsencode(entry.name)  # UTF-8: JSON takes no other
+                and entry.is_file(follow_symlinks=False)
+            ]
+    except OSError:
+        raise HttpError(404, "the server's input folder cannot be read: it was moved or locked") from None
     return sorted(found)[:MOST]
 
 

@@ -1,6 +1,7 @@
 """The routes that take no pictures: models, folders, the server's state."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -80,7 +81,6 @@ def _for_iopaint(name: str) -> schema.IOPaintModel:
 def _described(house: House) -> list[schema.ModelAnswer]:
     shelf = house.shelf
     shipped = cards.cards()
-    rows = [row for card in shipped.values() for row in card.quality]
     described = []
     for name in shelf.names:
         loaded = shelf.loaded(name)
@@ -97,10 +97,16 @@ def _described(house: House) -> list[schema.ModelAnswer]:
                 good_for=card.good_for if card else summary,
                 licence=card.licence if card else "",
                 bytes=cards.weights_size(name) if name in shipped else 0,
-                quality=list(card.quality) if card else [row for row in rows if row["model"] == name],
+                quality=list(card.quality) if card else _baseline(name, shipped.values()),
             )
         )
     return described
+
+
+def _baseline(name: str, shipped: Iterable[cards.Card]) -> list[dict[str, str | float]]:
+    """The rows of a model without a card from the first card that has some; the default model's comes first."""
+    of_each = ([row for row in card.quality if row["model"] == name] for card in shipped)
+    return next(filter(None, of_each), [])
 
 
 def _several(loaded: Model | None, card: cards.Card | None) -> bool:
@@ -165,11 +171,13 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     def state(status: str) -> dict[str, Any]:
         return {"status": status, "model": house.shelf.current}
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses=responses())
     async def alive() -> schema.StateAnswer:
         """Whether the server is alive."""
         return schema.StateAnswer(**state("alive"))
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=responses(503))
     async def ready() -> schema.StateAnswer:
         """Whether the current model is loaded and requests are taken."""

@@ -1,5 +1,6 @@
 """What a server is asked to be; the options of ``retouch serve`` are these fields."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("workers", "seconds", "body_seconds", "max_mebibytes", "max_megapixels"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ServerError(f"expected {name} to be more than 0, got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise ServerError(f"expected {name} to be more than 0 and finite, got {value}")
         if self.waiting < 0:
             raise ServerError(f"expected waiting to be at least 0, got {self.waiting}")
         for name in ("input", "output"):
