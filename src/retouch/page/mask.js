@@ -97,8 +97,10 @@ export class Mask {
     pen.lineWidth = width;
     pen.lineCap = pen.lineJoin = "round";
     pen.beginPath();
-    pen.moveTo(points[0].x, points[0].y);
-    for (const point of points) pen.lineTo(point.x, point.y); // to itself: a dot
+    pen.arc(points[0].x, points[0].y, width / 2, 0, 2 * Math.PI); // a dot, which a line of no length is not
+    pen.fill();
+    pen.beginPath();
+    for (const point of points) pen.lineTo(point.x, point.y);
     pen.stroke();
   }
 
