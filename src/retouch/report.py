@@ -288,9 +288,8 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)
     rows = [row for row in found.measured if row["model"] != ORIGINAL]
     there = parse_card(card.read_bytes(), str(card))
-    files = {
-        card.stem + suffix for suffix in (".onnx", ".safetensors")
-    }  # measured as a file: the card's own model
+    # the card's own model may have been measured by its file
+    files = {card.stem + suffix for suffix in (".onnx", ".safetensors")}
     rows = [row | {"model": there.name} if Path(row["model"]).name in files else row for row in rows]
     new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, tables.on_card(there.method))
     if not new:

@@ -76,7 +76,7 @@ def run(
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
     count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
-        killed = bool(manifest.begun(output))
+        untold = bool(manifest.begun(output))  # of a run that was killed: outputs that have no line yet
         if todo:
             manifest.begin(output, [job.output for job in todo])
         _sweep(plan.jobs, output)
@@ -97,7 +97,7 @@ def run(
         if settings.engine != "local":
             _sweep(plan.jobs, output)  # what a worker was writing when it was lost
         left = len(todo) - count
-        if not left or (settings.engine == "local" and not killed):  # else some have no line yet
+        if not left or (settings.engine == "local" and not untold):  # stopped Ray workers leave some too
             manifest.end(output)
         storage.remove_empty(storage.join(output, work.PARTS))
     return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)

@@ -58,6 +58,5 @@ def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -
     mixed = raw @ weights.transpose(1, 2)  # (B, C*16, N)
     parts = zip(mixed.view(x.shape[0], -1, rows, columns).chunk(4, dim=1), corners, strict=True)
     total = torch.stack([F.pad(part, (j, 1 - j, i, 1 - i)) for part, (i, j) in parts]).sum(0)
-    return (
-        F.pixel_shuffle(total, 2)[:, :, 1:-1, 1:-1] / 4
-    )  # four patches cover a position, at the border fewer
+    # four patches cover a position, at the border fewer
+    return F.pixel_shuffle(total, 2)[:, :, 1:-1, 1:-1] / 4

@@ -181,9 +181,8 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
 def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     """Crops of these photographs with holes, drawn as the run drew its own."""
     drawn = ("size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "seed")
-    own = {
-        name: state["settings"][name] for name in drawn if name in state["settings"]
-    }  # older runs have fewer
+    # older runs have fewer settings
+    own = {name: state["settings"][name] for name in drawn if name in state["settings"]}
     own |= {"masks": tuple(own["masks"]), "ratio": tuple(own["ratio"])}
     settings = Settings(data=tuple(photographs), output=Path(), **own)
     photos = Photos.of(index(settings.data), settings, SAMPLES)
