@@ -437,6 +437,33 @@ def test_tiff_paste_and_masks_from_files(page):
     assert downloaded(page, "#download")[0] == "pasted-completed.png"
 
 
+def test_opening_another_photo_loses_nothing(page):
+    """It is a step like any other: undo goes back to the first photo, its results and what was painted."""
+    open_photo(page, encoded(photo()), "first.png")
+    drag(page, (0.4, 0.45), (0.6, 0.5))
+    fill(page)
+    _, filled = result_of(page)
+    drag(page, (0.45, 0.6), (0.55, 0.6))
+    painted = mask_of(page)
+    open_photo(page, encoded(photo(64, 48)), "second.png")
+    assert "Undo goes back to first" in page.inner_text("#notice")
+    drag(page, (0.3, 0.3), (0.5, 0.5))
+    second = mask_of(page)
+    assert second.shape == (48, 64) and second.any()
+    page.keyboard.press("Control+z")  # the stroke
+    page.keyboard.press("Control+z")  # the second photo
+    name, pixels = result_of(page)
+    assert name == "first-completed.png" and np.array_equal(pixels, filled)
+    assert np.array_equal(mask_of(page), painted)
+    page.keyboard.press("Control+z")  # the second stroke
+    page.keyboard.press("Control+z")  # the result
+    assert np.array_equal(result_of(page)[1], np.asarray(photo()))
+    for _ in range(4):
+        page.keyboard.press("Control+y")
+    assert np.array_equal(mask_of(page), second)
+    assert downloaded(page, "#download")[0] == "second-completed.png"
+
+
 @pytest.mark.parametrize("kind", ["webp", "jpeg", "png"])
 def test_a_photo_is_shown_upright(page, kind):
     """As the server completes it: Chromium leaves the orientation of a WebP out of account."""

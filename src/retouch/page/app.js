@@ -106,7 +106,7 @@ addEventListener("keydown", (event) => {
 });
 
 addEventListener("beforeunload", (event) => {
-  if (state.versions.length > 1 || (state.mask && !state.mask.empty)) event.preventDefault();
+  if (steps.done.length) event.preventDefault();
 });
 
 // ---- start ------------------------------------------------------------------------------------------------

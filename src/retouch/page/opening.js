@@ -27,6 +27,17 @@ export async function pictureOf(blob, signal) {
 
 export const sizeOf = (picture) => `${picture.width} × ${picture.height}`;
 
+/** Goes over to a photo, with its mask and results. */
+function enter({ name, versions, current, mask }) {
+  Object.assign(state, { name, versions, mask });
+  view.mask = mask.canvas;
+  pickOff();
+  show(current);
+  compare(false);
+  view.fit();
+}
+
+/** Opens a photo, as a step that undo takes back where another one was open. */
 function open(blob, fileName, maskBlob = null) {
   const wrong = (reason) => {
     const message = text("not-a-picture", { reason });
@@ -38,17 +49,22 @@ function open(blob, fileName, maskBlob = null) {
     const picture = await pictureOf(blob, signal);
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
-    state.name = fileName.replace(/\.[^.]*$/, "") || "photo";
-    state.versions = [{ blob, picture, label: text("original") }];
-    state.mask = new Mask(picture.width, picture.height);
-    view.mask = state.mask.canvas;
-    steps.clear();
-    pickOff();
-    compare(false);
+    const original = { blob, picture, label: text("original") };
+    const before = { ...state };
+    const opened = {
+      name: fileName.replace(/\.[^.]*$/, "") || "photo",
+      versions: [original],
+      current: original,
+      mask: new Mask(picture.width, picture.height),
+    };
     $("#welcome").hidden = true;
     $("#canvas").hidden = $("#view").hidden = false;
-    show(state.versions[0]);
-    view.fit();
+    enter(opened);
+    if (before.mask) {
+      const bytes = picture.width * picture.height * 8; // the photo and its mask
+      steps.push({ undo: () => enter(before), redo: () => enter(opened), bytes });
+      notice(text("opened", before));
+    }
     if (hole) loadMask(hole);
     $("#canvas").focus({ preventScroll: true });
   };

@@ -1,4 +1,4 @@
-// Undo and redo over whatever can be done and undone: strokes and results alike.
+// Undo and redo over whatever can be done and undone: strokes, results and photos alike.
 
 const MOST_BYTES = 400e6;
 const MOST_STEPS = 200;
@@ -34,12 +34,6 @@ export class Steps {
     if (!step) return;
     step.redo();
     this.done.push(step);
-    this.onchange();
-  }
-
-  clear() {
-    this.done = [];
-    this.undone = [];
     this.onchange();
   }
 }
