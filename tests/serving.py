@@ -17,6 +17,7 @@ import uvicorn
 
 from retouch.models import Model
 from retouch.server.app import create_app
+from retouch.server.connections import Connection
 from retouch.server.settings import Settings
 from retouch.windows import Limits
 
@@ -79,6 +80,7 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
     listening.listen()
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level="critical",
         access_log=False,
         ws="none",

@@ -364,7 +364,7 @@ def test_the_thumbnail_of_the_unretouched_picture_goes(order: str) -> None:
     data, picture = with_thumbnail(order, 6)
     assert picture in data
     changed, orientation = exif.upright(b"Exif\0\0" + data)
-    assert orientation == 6 and len(changed) == len(data) and picture not in changed
+    assert orientation == 6 and changed and len(changed) == len(data) and picture not in changed
     assert tags_of(changed)[exif.ORIENTATION] == 1
 
 
@@ -373,15 +373,39 @@ def test_the_thumbnail_of_the_unretouched_picture_goes(order: str) -> None:
 def test_no_exif_stops_the_read(noise: bytes, place: int, order: str) -> None:
     whole, _ = with_thumbnail(order, 1)
     damaged = whole[:place] + noise + whole[place + len(noise) :] if place < len(whole) else noise
-    try:
-        changed, orientation = exif.upright(damaged)
-        assert len(changed) == len(damaged) and 1 <= orientation <= 8
-    except ValueError:
-        pass
+    changed, orientation = exif.upright(damaged)
+    assert 1 <= orientation <= 8 and (changed is None or len(changed) == len(damaged))
     data = png_of(COLOUR, behind=png_chunk(b"eXIf", damaged))
     photo = read(data)
     assert sorted(photo.size) == [11, 17]
     assert photo.exif is not None or not damaged or "damaged EXIF" in photo.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damage_behind_the_orientation_leaves_it(kind: str) -> None:
+    """Viewers turn such a picture, and its mask is painted on what they show."""
+    whole, _ = with_thumbnail("<", 6)
+    cut = whole[: whole.index(struct.pack("<HHL", exif.THUMBNAIL, 4, 1)) + 3]
+    photo = read(saved(Image.fromarray(COLOUR), kind, exif=b"Exif\0\0" + cut))
+    assert photo.size == (17, 11) and photo.exif is None and photo.notes == ("damaged EXIF is left out",)
+
+
+def test_grey_of_12_bits() -> None:
+    """As scanners write it: white is 4095, and would be nearly black in 16 bits."""
+    values = np.array([[0, 1, 2048, 4095]])
+    data = int("".join(f"{value:012b}" for value in values[0]), 2).to_bytes(6, "big")
+    fields = ((256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 6))
+    directory = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in fields)
+    start = b"II*\0" + struct.pack("<L", 8 + len(data)) + data
+    photo = read(start + struct.pack("<H", len(fields)) + directory + bytes(4))
+    assert photo.depth == 16 and photo.notes == ("12 bits are widened to 16",)
+    assert np.array_equal(photo.pixels[..., 0], np.rint(values * 65535 / 4095))
+
+
+def test_dpi_turns_with_a_tiff() -> None:
+    data = saved(Image.new("L", (20, 10)), "TIFF", dpi=(204, 98), tiffinfo={exif.ORIENTATION: 6})
+    photo = read(data)
+    assert (photo.size, photo.dpi) == ((20, 10), (98, 204))
 
 
 def test_damaged_exif_in_jpeg_and_tiff() -> None:

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 import retouch
 from retouch.cli import main
@@ -29,6 +30,7 @@ from retouch.cli import main
 pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, until, unwanted
 
+from retouch.server import connections
 from retouch.server.asks import IOPAINT
 from retouch.server.settings import Settings
 from retouch.sharing import Shared
@@ -203,6 +205,9 @@ def test_adjust_mask_and_preview(site):
     grown, shrunk = adjusted("expand"), adjusted("shrink")
     assert grown[8, 20] == 255 and grown[6, 20] == 0
     assert shrunk[11, 20] == 0 and shrunk[15, 20] == 255
+    away = ndimage.distance_transform_edt(HOLE == 0)
+    for size in (1, 7, 512):  # an ellipse of OpenCV's took a minute for the last, and could not be stopped
+        assert np.array_equal(adjusted("expand", size) > 0, away <= size)
     done, tiff = cv2.imencode(".tif", np.full((4, 5), 40000, np.uint16))
     assert done
     shown = Image.open(io.BytesIO(site.post("/api/v1/preview", data=bytes(tiff)).content))
@@ -472,6 +477,26 @@ def open_connection(site: Site, files: dict[str, bytes], accept: str) -> socket.
 # ---- doors ------------------------------------------------------------------------------------------------
 
 
+def test_connections_that_ask_nothing_are_closed(monkeypatch):
+    """Each holds a socket, of which a process has few; those that ask something stay."""
+    monkeypatch.setattr(connections, "SECONDS", 0.5)
+    monkeypatch.setattr(connections, "MOST", 4)
+    with serving() as site, contextlib.ExitStack() as stack:
+        place = site.url.removeprefix("http://").split(":")
+        silent, half, second, fourth = (
+            stack.enter_context(socket.create_connection((place[0], int(place[1])), 30)) for _ in range(4)
+        )
+        half.sendall(b"GET /healthz HT")
+        second.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET")
+        assert second.recv(12) == b"HTTP/1.1 200"
+        one_too_many = stack.enter_context(socket.create_connection((place[0], int(place[1])), 30))
+        with contextlib.suppress(ConnectionResetError):
+            assert one_too_many.recv(1) == b""
+        for connection in (silent, half, fourth):
+            assert connection.recv(1) == b""
+        assert site.get("/healthz").status_code == 200
+
+
 def test_a_token_is_wanted():
     with serving(token="a-long-secret") as site:
         right = {"Authorization": "Bearer a-long-secret"}
@@ -577,6 +602,7 @@ def test_the_page_is_whole(site):
     [
         (["--host", "0.0.0.0"], "--token"),
         (["--token", "short"], "at least 8"),
+        (["--token", "long-enough "], "no space around"),  # which clients' headers would lose
         (["--token", "long-enough-1", "--token-file", "x"], "both"),
         (["--token-file", sys.executable], "binary"),
         (["--max-megapixels", "inf"], "finite"),

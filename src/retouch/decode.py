@@ -21,6 +21,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | n
 
 MAX_PIXELS = 100_000_000
 BAND = 1 << 17  # pixels copied at a time: small enough for the cache
+LYING = (5, 6, 7, 8)  # orientations that turn a picture by 90 degrees
 WIDENED = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 
@@ -137,6 +138,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
     # Pillow loses parts of a TIFF's EXIF when it turns the picture, and finds a PNG's behind the pixels.
     kept, orientation = _exif(image, notes) if is_tiff else (None, 1)
+    lying = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(exif.ORIENTATION) in LYING
     deep = formats.deep_channels(image, name)
     if deep and stream is not None:
         pixels, palette, icc = _decode_deep(image, stream, deep, name), None, image.info.get("icc_profile")
@@ -165,7 +167,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         palette=palette,
         icc=icc or None,
         exif=kept,
-        dpi=dpi[::-1] if dpi and orientation >= 5 else dpi,
+        dpi=dpi[::-1] if dpi and (lying or orientation >= 5) else dpi,
         format=kind if kind in FORMATS else "PNG",
         lossless=lossless,
         jpeg=_jpeg_tables(image),
@@ -222,6 +224,10 @@ def _pixels(
         pixels = _copied(image)
     elif image.mode.startswith("I;16"):
         pixels = _copied(image)
+        if 8 < (bits := formats.tiff_bits(image)) < 16:
+            white = (1 << bits) - 1
+            pixels = ((pixels.astype(np.uint32) * 65535 + white // 2) // white).astype(np.uint16)
+            notes.append(f"{bits} bits are widened to 16")
         if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
             pixels = np.invert(pixels)  # 0 is white: Pillow turns this round for 8 bits, but not for 16
         if isinstance(key, int):
@@ -292,18 +298,24 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Ima
 
 def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     """(EXIF of the upright picture, the orientation that the pixels still have to be turned by)."""
+    kept, orientation = None, 1
     try:
         with exif.silent():
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder turns it
                 tags = exif.descriptive(image.getexif())
-                return (exif.upright(tags.tobytes())[0] if exif.any_tag(tags) else None), 1
-            raw = image.info.get("exif")
-            if raw is None and "Raw profile type exif" in image.info:  # old ImageMagick's way into PNG
-                raw = image.getexif().tobytes()
-            return exif.upright(raw) if raw else (None, 1)
-    except Exception as error:  # whatever a damaged EXIF leads its parser to must not stop the read
-        notes.append(f"damaged EXIF is left out ({' '.join(str(error).split())})")
-        return None, 1
+                raw = tags.tobytes() if exif.any_tag(tags) else None
+            else:
+                raw = image.info.get("exif")
+                if raw is None and "Raw profile type exif" in image.info:  # old ImageMagick's way into PNG
+                    raw = image.getexif().tobytes()
+            if not raw:
+                return None, 1
+            kept, orientation = exif.upright(raw)
+    except Exception:  # whatever a damaged EXIF leads its parser to must not stop the read
+        pass
+    if kept is None:
+        notes.append("damaged EXIF is left out")
+    return kept, orientation
 
 
 def _dpi(dpi: Any) -> tuple[float, float] | None:

@@ -74,8 +74,11 @@ def _holds(name: str, photo: Photo) -> bool:
     return modes[name] and max(photo.size) <= LONGEST.get(name, 1 << 31)
 
 
-def check_holds(name: str, photo: Photo, got: str) -> None:
+def check_holds(name: str, photo: Photo, got: str) -> tuple[str, ...]:
     """Refuses a format (a key of `FORMATS`) that cannot hold the photo; ``got`` says what was asked for.
+
+    Returns:
+        What the format will not keep of the photo, one readable line each.
 
     Raises:
         ImageError: naming the formats that can.
@@ -85,13 +88,29 @@ def check_holds(name: str, photo: Photo, got: str) -> None:
         what = f"{photo.width} x {photo.height} pixels of {photo.depth}-bit {photo.mode}"
         what += " with transparency" if photo.has_alpha else ""
         raise ImageError(f"expected an output of {able} to hold {what}, got {got}")
+    lost = []
+    if name == "JPEG" and photo.lossless:
+        lost.append(f"a JPEG does not keep every known pixel exactly, as the {photo.format} did")
+    if name == "BMP" and photo.icc:
+        lost.append("a BMP keeps no ICC profile")
+    if name == "BMP" and photo.exif:
+        lost.append("a BMP keeps no EXIF")
+    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
+        lost.append(f"a JPEG keeps no EXIF of more than {JPEG_EXIF} bytes, this one has {len(photo.exif)}")
+    if name == "WEBP" and _grey_profile(photo):
+        lost.append("a WebP has no grey, whose ICC profile it cannot keep")
+    return tuple(lost)
+
+
+def _grey_profile(photo: Photo) -> bool:
+    return bool(photo.icc) and photo.mode in ("1", "L", "LA")
 
 
 def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
     """Refuses an output that could not be written in the end, before any work is done.
 
     Returns:
-        What the output will not keep of the photo, one readable line each.
+        As `check_holds`.
 
     Raises:
         ImageError: an unknown suffix, a format that cannot hold the photo, a folder that is not writable.
@@ -99,7 +118,7 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
         FileNotFoundError: its folder does not exist.
     """
     name = format_of(path)
-    check_holds(name, photo, os.fspath(path))
+    lost = check_holds(name, photo, os.fspath(path))
     if os.path.isdir(path):
         raise ImageError(f"expected an output file, got a folder: {path}")
     if os.path.lexists(path) and not overwrite:
@@ -109,18 +128,7 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
         raise FileNotFoundError(f"expected an existing output folder, found none at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ImageError(f"expected a writable output folder, got {folder}")
-    return _lost(name, photo)
-
-
-def _lost(name: str, photo: Photo) -> tuple[str, ...]:
-    lost = []
-    if name == "BMP" and photo.icc:
-        lost.append("a BMP keeps no ICC profile")
-    if name == "BMP" and photo.exif:
-        lost.append("a BMP keeps no EXIF")
-    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
-        lost.append(f"a JPEG keeps no EXIF of more than {JPEG_EXIF} bytes, this one has {len(photo.exif)}")
-    return tuple(lost)
+    return lost
 
 
 def encode(photo: Photo, format: str) -> bytes:
@@ -166,6 +174,8 @@ def _options(name: str, photo: Photo) -> dict[str, Any]:
     options = _metadata(photo)
     if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
         del options["exif"]
+    if name == "WEBP" and _grey_profile(photo):
+        del options["icc_profile"]
     if name == "WEBP":  # exact: the colour under transparent pixels stays, too
         options |= {"exact": True, "lossless": photo.lossless} | ({} if photo.lossless else {"quality": 95})
     if name == "JPEG" and photo.jpeg is None:

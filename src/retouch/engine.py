@@ -87,7 +87,7 @@ def complete(
         ValueError: for an unknown ``blend``, or negative numbers.
     """
     _check(photo, hole, dilate, feather, blend, batch_size)
-    hole = _dilated(hole, dilate)
+    hole = dilated(hole, dilate)
     if not hole.any():
         return photo
     if hole.all():
@@ -130,8 +130,8 @@ def _check(photo: Photo, hole: Bools, dilate: int, feather: int, blend: str, bat
             raise ValueError(f"expected {name} to be at least {least}, got {value}")
 
 
-def _dilated(hole: Bools, radius: int) -> Bools:
-    """Every pixel at most this many px from the hole, tile by tile where there is any; the same for 0."""
+def dilated(hole: Bools, radius: int) -> Bools:
+    """Every pixel at most ``radius`` px from a hole (H, W), tile by tile where there is any; the same hole for 0."""
     if radius == 0:
         return hole
     radius = min(radius, sum(hole.shape))

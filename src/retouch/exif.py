@@ -35,7 +35,7 @@ def silent() -> Iterator[None]:
         yield
 
 
-def upright(exif: bytes) -> tuple[bytes, int]:
+def upright(exif: bytes) -> tuple[bytes | None, int]:
     """EXIF of the same picture turned upright, and the orientation (1 to 8) that it asked for.
 
     Only what stops being true is changed, in place, so that makers' notes (full of absolute offsets) survive:
@@ -46,30 +46,27 @@ def upright(exif: bytes) -> tuple[bytes, int]:
         exif: a TIFF structure, with or without the leading ``Exif\\0\\0``.
 
     Returns:
-        The EXIF without ``Exif\\0\\0``, of the same length, and the orientation.
-
-    Raises:
-        ValueError: the EXIF is damaged.
+        The EXIF without ``Exif\0\0``, of the same length, or None where it is damaged; and the orientation, which
+        damage behind it leaves as it is: every viewer turns such a picture.
     """
-    data = bytearray(exif.removeprefix(b"Exif\0\0"))
+    data, orientation = bytearray(exif.removeprefix(b"Exif\0\0")), 1
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]), "")
     if not order:
-        raise ValueError("expected EXIF to begin with II or MM")
+        return None, 1
     try:
-        first = struct.unpack_from(order + "L", data, 4)[0]
-        orientation, below = 1, 0
+        first, below = struct.unpack_from(order + "L", data, 4)[0], 0
         for tag, kind, place in _entries(data, first, order):
             if tag == ORIENTATION and kind == 3:
-                orientation = struct.unpack_from(order + "H", data, place)[0]
+                (asked,) = struct.unpack_from(order + "H", data, place)
+                orientation = asked if 1 <= asked <= 8 else 1
                 struct.pack_into(order + "H", data, place, 1)
             elif tag == EXIF_IFD:
                 (below,) = struct.unpack_from(order + "L", data, place)
-        orientation = orientation if 1 <= orientation <= 8 else 1
         if orientation >= 5 and below:
             _swap_sides(data, below, order)
         _drop_thumbnail(data, first, order)
-    except struct.error as error:
-        raise ValueError("expected whole EXIF directories, got cut ones") from error
+    except struct.error:
+        return None, orientation
     return bytes(data), orientation
 
 

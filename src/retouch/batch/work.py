@@ -57,10 +57,11 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
     picture = images.read(storage.stream(photo, job.image.label))
     hole = images.read_mask(storage.stream(mask, job.mask.label), picture.size)
     target, share, notes = images.format_of(job.output), float(hole.mean()), list(picture.notes)
-    images.check_holds(target, picture, job.output)  # before the work
+    lost = images.check_holds(target, picture, job.output)  # before the work
     if share == 0 and target == picture.format:
         data = photo
     else:
+        notes += lost
         # Under its own name: the photo's pixels, which are large, go before the encoder's come.
         picture = engine.complete(
             picture,

@@ -75,6 +75,7 @@ export class Mask {
     this.tiles = null;
     const swap = () => {
       const known = this.known;
+      this.context.globalCompositeOperation = "source-over"; // whatever was drawn last
       patch.tiles = patch.tiles.map(({ x, y, tile }) => {
         const now = this.#copy(x, y);
         this.context.clearRect(x, y, tile.width, tile.height);

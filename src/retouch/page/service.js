@@ -40,7 +40,7 @@ function askForToken(again) {
       asking = null;
       resolve();
     };
-    dialog.oncancel = (event) => event.preventDefault();
+    dialog.onclose = () => asking && dialog.showModal(); // Escape is no answer
     dialog.showModal();
     wrong(again);
   });

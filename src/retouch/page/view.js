@@ -19,6 +19,7 @@ export class View {
     this.onzoom = () => {};
     this.frame = 0;
     new ResizeObserver(() => this.#resized()).observe(canvas);
+    this.#watchDensity();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
@@ -73,6 +74,15 @@ export class View {
     this.y = Math.min(height - keep, Math.max(keep - this.photo.height * this.scale, this.y));
     this.onzoom(this.scale);
     this.draw();
+  }
+
+  /** Another screen may have other pixels to one of CSS, with nothing else that changes. */
+  #watchDensity() {
+    const changed = () => {
+      this.#resized();
+      this.#watchDensity();
+    };
+    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", changed, { once: true });
   }
 
   #resized() {

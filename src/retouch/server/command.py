@@ -47,6 +47,7 @@ def serve(
         import uvicorn
 
         from retouch.server.app import create_app
+        from retouch.server.connections import Connection
         from retouch.server.doors import is_loopback
     secret = _token(token, token_file)
     if not (secret or insecure or is_loopback(host)):
@@ -62,6 +63,7 @@ def serve(
     shown = f"[{address}]" if ":" in address else address
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level=logging.WARNING,
         access_log=False,
         server_header=False,
@@ -94,8 +96,12 @@ def _token(token: str | None, file: Path | None) -> str | None:
         secret = file.read_text(encoding="utf-8").strip() if file is not None else token
     except UnicodeDecodeError:
         raise ServerError(f"expected a token in plain text in {file}, got a binary file") from None
-    if secret is not None and (len(secret) < 8 or not (secret.isascii() and secret.isprintable())):
-        raise ServerError("expected a token of at least 8 printable ASCII characters, got another")
+    if secret is not None and (
+        len(secret) < 8 or not (secret.isascii() and secret.isprintable()) or secret != secret.strip()
+    ):
+        raise ServerError(
+            "expected a token of at least 8 printable ASCII characters, no space around it, got another"
+        )
     return secret
 
 

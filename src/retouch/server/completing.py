@@ -4,11 +4,8 @@ import base64
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from retouch import engine
 from retouch import image as images
@@ -115,24 +112,22 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
 
 
 def adjusted(asked: MaskRequest, max_pixels: int) -> bytes:
-    """A mask as PNG, its white part grown or shrunk by an ellipse, or inverted.
+    """A mask as PNG, its white part grown or shrunk by a circle, or inverted.
 
     Raises:
         HttpError: for the picture.
     """
     data = decoded(asked.mask, "mask")
     photo = _read(data, "mask", max_pixels)
-    white: npt.NDArray[Any] = images.read_mask(data, photo.size).astype(np.uint8) * 255
-    side = 2 * asked.kernel_size + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    white = images.read_mask(data, photo.size)
     match asked.operate:
         case "expand":
-            white = cv2.dilate(white, kernel)
+            white = engine.dilated(white, asked.kernel_size)
         case "shrink":
-            white = cv2.erode(white, kernel)
+            white = ~engine.dilated(~white, asked.kernel_size)
         case "reverse":
-            white = 255 - white
-    return images.encode(images.read(white), "PNG")
+            white = ~white
+    return images.encode(images.read(white.astype(np.uint8) * 255), "PNG")
 
 
 def preview(data: bytes, max_pixels: int) -> bytes:
