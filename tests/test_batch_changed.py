@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from conftest import tiny_network, write_model
 from PIL import Image
 
 from retouch import results
@@ -84,6 +85,26 @@ def test_one_mask_for_all_that_is_another_now(batch: Batch) -> None:
     assert batch("photos", "masks/a.png", "out")[0] == 0
     write_picture("masks/a.png", hole(20))
     assert "3 photos to complete" in batch("photos", "masks/a.png", "out", "--resume", "--dry-run")[1]
+
+
+def test_another_model_of_the_same_name_is_refused(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run_it(*more: str) -> tuple[int, str]:
+        status = main(["batch", "photos", "masks", "out", "--partial", "--model", "mine.onnx", *more])
+        return status, "".join(capsys.readouterr())
+
+    Path("masks/c.png").rename("c.png")
+    write_model(Path(), "mine", tiny_network(channels=8))
+    assert run_it()[0] == 0
+    before = files()
+    write_model(Path(), "mine", tiny_network(channels=4))
+    Path("c.png").rename("masks/c.png")
+    for more in ((), ("--dry-run",)):
+        status, said = run_it("--resume", *more)
+        assert status == 2 and "mine.onnx with the weights that a.png was made with, got others" in said
+    assert files() == before
+    write_model(Path(), "mine", tiny_network(channels=8))
+    status, said = run_it("--resume")
+    assert status == 0 and "2 were there" in said
 
 
 def test_a_photo_that_is_damaged_now_fails(batch: Batch) -> None:
@@ -168,6 +189,20 @@ def test_outputs_without_a_line_are_ours_where_a_run_was_cut_off(
     status, out, _ = batch("photos", "masks", "out", "--resume")
     assert status == 0 and "3 photos completed" in out
     assert set(files()) == set(NAMES) and not Path("out", work.PARTS).exists()
+
+
+def test_what_a_killed_run_left_stays_ours(batch: Batch) -> None:
+    """A later run that leaves that photo out does not forget it."""
+    assert batch("photos", "masks", "out")[0] == 0
+    lines = Path("out", manifest.NAME).read_text().splitlines(keepends=True)
+    Path("out", manifest.NAME).write_text("".join(line for line in lines if "b.png" not in line))
+    manifest.begin("out", NAMES)  # as a kill leaves it: b.png is there, no line tells of it
+    Path("masks/b.png").rename("b.png")
+    assert batch("photos", "masks", "out", "--resume", "--partial")[0] == 0
+    assert manifest.begun("out") == {"b.png"}
+    Path("b.png").rename("masks/b.png")
+    status, out, _ = batch("photos", "masks", "out", "--resume")
+    assert status == 0 and "1 photos completed" in out and not Path("out", work.PARTS).exists()
 
 
 def test_what_failed_may_have_left_an_output(batch: Batch) -> None:

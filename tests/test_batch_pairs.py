@@ -291,6 +291,8 @@ BAD = [
     ),
     (("**/*.jpg", "m", "out"), r"\Aexpected an output outside of \*\*/\*\.jpg"),
     (("p", "m", "link/out"), r"\Aexpected an output outside of p"),
+    (("p/*", "m", "p/out"), r"\Aexpected an output outside of p/\*, whose pictures are read"),
+    (("?/[a-z]*", "m", "p/out/x"), r"\Aexpected an output outside of \?/\[a-z\]\*"),
     (("p", "m", "m/out"), r"\Aexpected an output outside of m"),
     (("p/*.jpg", "m", "p"), r"\Aexpected an output apart from what is read, got a.jpg for both\Z"),
     (("p/a.jpg", "m/a.png", "p"), r"\Aexpected an output apart from what is read"),
@@ -318,6 +320,14 @@ def test_refused_before_any_work(words: tuple[str, str, str], says: str, here: P
     with pytest.raises(DataError, match=says):
         plan(*words, "telea")
     assert sorted(here.rglob("*")) == before
+
+
+def test_links_are_followed_but_not_round(here: Path) -> None:
+    touch("p/a.jpg", "far/deep/b.jpg", "m/a.png", "m/more/deep/b.png", "p/.hidden/c.jpg")
+    Path("p/more").symlink_to("../far")
+    Path("far/deep/back").symlink_to("../../p")
+    assert [job.output for job in plan("p", "m", "out", "telea").jobs] == ["a.jpg", "more/deep/b.jpg"]
+    assert plan("p/*.jpg", "m/a.png", "p/out", "telea").jobs  # a pattern that does not find the output
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,10 @@ def test_fingerprint_follows_names_and_not_places(folder: Path, tmp_path: Path) 
     assert sources.fingerprint(sources.index((str(moved),))) == before
     (moved / "a.png").rename(moved / "z.png")
     assert sources.fingerprint(sources.index((str(moved),))) != before
+    (moved / "z.png").rename(moved / "a.png")
+    with (moved / "a.png").open("ab") as file:
+        file.write(b"longer")
+    assert sources.fingerprint(sources.index((str(moved),))) != before
 
 
 # crops and holes

@@ -100,11 +100,14 @@ class Model:
         name: what was asked for.
         predictor: what the engine calls.
         card: None for classical methods and training runs.
+        sha256: changes when the weights do: of the weight file, or of what a training run says of itself. Empty for
+            classical methods.
     """
 
     name: str
     predictor: Predictor
     card: Card | None = None
+    sha256: str = ""
 
     def __call__(
         self,
@@ -230,10 +233,10 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
         # as ONNX files name operators; looked at before the session, which may be in the making meanwhile
         even = not any(b'"%c%s' % (len(kind), kind) in weights for kind in UNEVEN)
         session = sessions.shared(weights, threads or 0, str(path))
-        return Model(name, OnnxPredictor(name, card.limits, session, weights, even), card)
+        return Model(name, OnnxPredictor(name, card.limits, session, weights, even), card, sha256)
     with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching
-    return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card)
+    return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card, sha256)
 
 
 def _load_run(path: Path) -> Model:
@@ -241,4 +244,6 @@ def _load_run(path: Path) -> Model:
         raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
     with needs("train", "completing with a training run"):
         from retouch.training import export
-    return Model(str(path), export.predictor(path))
+        from retouch.training.checkpoints import read_checkpoint
+    state, _ = read_checkpoint(path, lambda _: False)
+    return Model(str(path), export.predictor(path), sha256=hashlib.sha256(repr(state).encode()).hexdigest())

@@ -9,6 +9,7 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,11 @@ def fingerprint(sources: Sequence[Source]) -> str:
     """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
     digest = hashlib.sha256()
     for source in sources:
-        line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{source.size}\n"
+        size = source.size
+        if size < 0:
+            with suppress(OSError):  # a link to nothing, say: who reads it will tell
+                size = os.path.getsize(source.path)
+        line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{size}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
     return digest.hexdigest()
 
@@ -86,10 +91,39 @@ def _split(spec: str) -> tuple[str, int]:
     return path, int(times)
 
 
+def below(folder: str) -> list[str]:
+    """All files in a folder and below, links followed, as paths relative to it with ``/``, sorted.
+
+    Hidden ones are left out, and folders that hold the link which leads to them.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+    found = list[str]()
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        inside = os.path.relpath(place, folder).replace(os.sep, "/")
+        found += [name if inside == "." else f"{inside}/{name}" for name in files if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not _holds(os.path.join(place, name), place)
+        ]
+    return sorted(found)
+
+
+def _holds(folder: str, place: str) -> bool:
+    return os.path.join(os.path.realpath(place), "").startswith(os.path.join(os.path.realpath(folder), ""))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
+
+
 def _files(path: str) -> list[str]:
     if os.path.isdir(path):
-        kept = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-        return sorted(name for name in kept if name.lower().endswith((*SUFFIXES, ".tar")))
+        return [
+            os.path.join(path, name) for name in below(path) if name.lower().endswith((*SUFFIXES, ".tar"))
+        ]
     if os.path.exists(path):
         return [path]
     found = sorted(glob.glob(path, recursive=True))

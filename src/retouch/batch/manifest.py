@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,13 @@ EVERY = 10.0  # seconds between two files of lines where none can be appended to
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a line says of a photo that was completed: the size and sum of its output, the values of TERMS, and the
-    sums of photo and mask, which older lines lack."""
+    sums of photo and mask, and of the model's weights, which older lines lack."""
 
     size: int
     sha256: str
     terms: tuple[str | int, ...]
     inputs: tuple[str, str] | None
+    weights: str | None
 
     def is_in(self, data: bytes) -> bool:
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
@@ -57,7 +58,8 @@ def read(output: str) -> dict[str, Kept | None] | None:
             try:
                 terms = tuple(row[name] for name in TERMS)
                 inputs = (row["image_sha256"], row["mask_sha256"]) if "mask_sha256" in row else None
-                kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms, inputs)
+                weights = row.get("model_sha256")
+                kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms, inputs, weights)
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{where}: expected a line of retouch batch, got one without {error}"
@@ -65,8 +67,8 @@ def read(output: str) -> dict[str, Kept | None] | None:
     return kept if paths else None
 
 
-def begin(output: str, outputs: Sequence[str]) -> None:
-    """Writes down which outputs a run may write: a kill leaves some that no line of the manifest tells of.
+def begin(output: str, outputs: Iterable[str]) -> None:
+    """Writes down which outputs a run may write, or one that was killed has: no line of the manifest tells of them.
 
     Raises:
         OSError, DataError: the disk or store refuses.
@@ -88,9 +90,12 @@ def begun(output: str) -> set[str]:
     return {str(results.parsed(line, f"{path}, line {number}").get("output")) for number, line in lines}
 
 
-def end(output: str) -> None:
-    """All is done: every output that is there has its line in the manifest."""
-    storage.remove(storage.join(output, BEGUN))
+def end(output: str, untold: set[str]) -> None:
+    """Every output has its line in the manifest now, but for some of ``untold``, which another run may still do."""
+    if untold and (rest := untold.difference(read(output) or {})):
+        begin(output, sorted(rest))
+    else:
+        storage.remove(storage.join(output, BEGUN))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A photo's *key* is its path in IMAGES without the suffix; its mask is the one wh
 whole name, as in ``a.jpg.png``). Its output has the photo's own path, so that ``a.jpg`` and ``a.png`` are two.
 """
 
+import fnmatch
 import os
 import posixpath
 import re
@@ -89,14 +90,27 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
     else:
         masks = storage.plain(masks)
         for given in (images, masks):
-            folder = _parts(given)[0] or "." if "**" in given else given  # what is searched with all below it
-            if storage.is_folder(folder) and storage.is_inside(output, folder):
+            if _searches(given, output):
                 raise DataError(
                     f"expected an output outside of {given}, whose pictures are read; got {output}"
                 )
         found = _paired(images, masks, model)
     _check_outputs(found.jobs, output)
     return found
+
+
+def _searches(given: str, output: str) -> bool:
+    """Whether OUTPUT lies where pictures are searched with all below: in a folder, or in one that a pattern finds."""
+    if not any(c in given for c in storage.MAGIC):
+        return storage.is_folder(given) and storage.is_inside(output, given)
+    root, pattern, _ = _parts(given)
+    if not storage.is_inside(output, root or "."):
+        return False
+    parts = posixpath.relpath(storage.absolute(output), storage.absolute(root or ".")).split("/")
+    wanted = pattern.split("/")
+    return "**" in wanted or (
+        len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted[: len(parts)]))
+    )
 
 
 def _paired(images: str, masks: str, model: str) -> Plan:

@@ -76,9 +76,9 @@ def run(
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
     count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
-        untold = bool(manifest.begun(output))  # of a run that was killed: outputs that have no line yet
+        untold = manifest.begun(output)  # of a run that was killed: outputs that have no line yet
         if todo:
-            manifest.begin(output, [job.output for job in todo])
+            manifest.begin(output, sorted(untold.union(job.output for job in todo)))
         _sweep(plan.jobs, output)
         finish_shard = _packing(plan.jobs, todo, output)
         if progress:
@@ -98,7 +98,7 @@ def run(
             _sweep(plan.jobs, output)  # what a worker was writing when it was lost
         left = len(todo) - count
         if not left or (settings.engine == "local" and not untold):  # stopped Ray workers leave some too
-            manifest.end(output)
+            manifest.end(output, untold.difference(job.output for job in todo))
         storage.remove_empty(storage.join(output, work.PARTS))
     return Finished(count - failed, failed, there, left, time.perf_counter() - started, failures)
 
@@ -132,6 +132,7 @@ def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
     Raises:
         DataError: without ``settings.resume``, for an output where a batch was begun; with it, where outputs were
             made on other terms. In both cases for one of these outputs that no batch here has written.
+        ModelError, MissingExtraError: the model that made outputs cannot be loaded.
     """
     kept = manifest.read(output)
     if kept is not None and not settings.resume:
@@ -147,7 +148,13 @@ def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
     if kept is None:
         return list(jobs)
     known = [(job, done) for job in jobs if (done := kept.get(job.output))]
+    weights = {name: load(name, threads=settings.threads).sha256 for name in {job.model for job, _ in known}}
     for job, done in known:
+        if done.weights not in (None, weights[job.model]):
+            raise DataError(
+                f"{output}: expected {job.model} with the weights that {job.output} was made with, got others: "
+                "name another OUTPUT"
+            )
         about = work.about(job, settings)
         for name, value in zip(manifest.TERMS, done.terms, strict=True):
             if about[name] != value:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from retouch.errors import DataError, MissingExtraError, first_line
 from retouch.image import atomic_write
+from retouch.sources import below
 
 PUT_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss")
 MAGIC = "*?["
@@ -77,16 +78,15 @@ def is_special(path: str) -> bool:
 
 
 def names(folder: str) -> list[str]:
-    """All files in a folder and below, as paths relative to it, sorted; hidden ones are left out."""
-    if is_address(folder):
-        with _filesystem(folder) as (system, inner):
-            found = [posixpath.relpath(path, inner) for path in system.find(inner)]
-    else:
-        found = []
-        for place, folders, files in os.walk(folder, onerror=_refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            inside = os.path.relpath(place, folder).replace(os.sep, "/")
-            found += files if inside == "." else [f"{inside}/{name}" for name in files]
+    """All files in a folder and below, as paths relative to it, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+    if not is_address(folder):
+        return below(folder)
+    with _filesystem(folder) as (system, inner):
+        found = [posixpath.relpath(path, inner) for path in system.find(inner)]
     return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
 
 
@@ -99,10 +99,6 @@ def held(folder: str, wanted: Iterable[str]) -> list[str]:
     with _filesystem(folder) as (system, inner):
         found = {posixpath.relpath(path, inner) for path in system.find(inner)}
     return [name for name in wanted if name in found]
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
 
 
 def matches(root: str, pattern: str) -> list[str]:

@@ -78,6 +78,7 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
         "status": "done",
         "image_sha256": hashlib.sha256(photo).hexdigest(),
         "mask_sha256": hashlib.sha256(mask).hexdigest(),
+        "model_sha256": model.sha256,
         "hole": round(share, 6),
         "seconds": round(time.perf_counter() - started, 3),
         "bytes": len(data),

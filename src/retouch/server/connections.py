@@ -1,0 +1,41 @@
+"""Connections: how many there may be at a time, and how long one may take to say what it wants."""
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST = 512  # a process may often have no more than 1,024 files open
+SECONDS = 20.0  # for a request's line and headers; its body has a limit of its own
+
+
+class Connection(H11Protocol):
+    """Uvicorn's, closed where there are too many, or where a request's head does not come: each holds a socket."""
+
+    late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST:
+            transport.abort()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._wait_no_more()
+
+    def _wait(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_no_more()
+        elif self.late is None:
+            self.late = self.loop.call_later(SECONDS, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
