@@ -231,6 +231,36 @@ def test_tools_draw_what_they_say(page):
     assert page.is_disabled("#undo")
 
 
+def test_undo_after_the_eraser_brings_back_what_was_painted(page):
+    open_photo(page, encoded(photo()))
+    page.keyboard.press("r")
+    drag(page, (0.45, 0.4), (0.6, 0.6))
+    painted = mask_of(page)
+    page.keyboard.press("e")
+    drag(page, (0.4, 0.5), (0.65, 0.5))
+    erased = mask_of(page)
+    assert erased.sum() < painted.sum()
+    fill(page)
+    for expected in (erased, painted):
+        page.keyboard.press("Control+z")
+        assert np.array_equal(mask_of(page), expected)
+    page.keyboard.press("Control+y")
+    assert np.array_equal(mask_of(page), erased)
+
+
+def test_another_screen_has_other_pixels(page):
+    """A window that moves to a denser screen keeps its size, and paints where the pointer is."""
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.55, 0.5))
+    before = mask_of(page)
+    metrics = {**DESKTOP, "deviceScaleFactor": 2, "mobile": False}
+    page.context.new_cdp_session(page).send("Emulation.setDeviceMetricsOverride", metrics)
+    page.click("#undo")
+    drag(page, (0.45, 0.5), (0.55, 0.5))
+    until(page, "(({ width, clientWidth }) => width === 2 * clientWidth)(document.querySelector('#canvas'))")
+    assert (mask_of(page) ^ before).mean() < 0.002
+
+
 def test_brush_size_zoom_and_pan(page):
     open_photo(page, encoded(photo()))
     size = lambda: float(page.input_value("#size"))  # noqa: E731
@@ -635,6 +665,9 @@ def test_a_token_is_asked_for_or_taken_from_the_address(browser):
         context = browser.new_context()
         page = context.new_page()
         page.goto(site.url)
+        for _ in range(3):  # Escape is no answer
+            page.keyboard.press("Escape")
+            page.wait_for_selector("#token[open]")
         said = page.locator("#token-error")
         assert said.text_content() == ""
         for wrong in ("wrong-secret", "pässwörd-漢字"):

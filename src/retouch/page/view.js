@@ -14,12 +14,12 @@ export class View {
     this.outline = []; // of a rectangle or lasso that is being drawn, in photo pixels
     this.cursor = null; // of the brush: { x, y, radius } in screen pixels
     this.scale = 1; // screen (CSS) pixels to a photo pixel
+    this.ratio = devicePixelRatio; // the screen's own pixels to one of CSS
     this.x = this.y = 0; // of the photo's corner
     this.fitted = true;
     this.onzoom = () => {};
     this.frame = 0;
     new ResizeObserver(() => this.#resized()).observe(canvas);
-    this.#watchDensity();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
@@ -76,19 +76,10 @@ export class View {
     this.draw();
   }
 
-  /** Another screen may have other pixels to one of CSS, with nothing else that changes. */
-  #watchDensity() {
-    const changed = () => {
-      this.#resized();
-      this.#watchDensity();
-    };
-    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", changed, { once: true });
-  }
-
   #resized() {
-    const ratio = devicePixelRatio || 1;
-    this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
-    this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
+    this.ratio = devicePixelRatio;
+    this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * this.ratio));
+    this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * this.ratio));
     if (!this.photo) return;
     if (this.fitted) this.fit();
     else this.#moved();
@@ -103,8 +94,8 @@ export class View {
   #paint() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    const pen = this.context;
-    const ratio = devicePixelRatio || 1;
+    const { context: pen, ratio } = this;
+    if (ratio !== devicePixelRatio) return this.#resized(); // the window is on another screen now
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.fillStyle = getComputedStyle(this.canvas.parentElement).backgroundColor;
     pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
