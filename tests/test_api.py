@@ -1,6 +1,7 @@
 """The Python API: what is public, that it is quick and free of PyTorch, and what it returns."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,8 @@ def test_errors_are_of_one_family(photo_path: Path, mask_path: Path, tmp_path: P
         retouch.MissingExtraError,
     ]
     assert all(issubclass(kind, retouch.RetouchError) for kind in kinds)
+    missing = retouch.MissingExtraError("a part", "train")  # as another process may send it
+    assert str(pickle.loads(pickle.dumps(missing))) == str(missing)
     with pytest.raises(retouch.MaskError):
         retouch.complete(photo_path, np.ones((5, 5), np.bool_), model="telea")
     with pytest.raises(retouch.ImageError):

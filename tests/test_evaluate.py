@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import tiny_network, write_model
 from PIL import Image
 
 from retouch import cases, engine, evaluate, masks, metrics, results
@@ -189,6 +190,52 @@ def test_a_torn_line_is_measured_again(data: Path, tmp_path: Path) -> None:
     assert len(results.read(path).rows) == 3
     assert evaluate.evaluate(settings(data, tmp_path / "out")).made == 1
     assert rows_of(tmp_path / "out") == whole
+
+
+def test_a_line_torn_within_a_letter_is_left_out(data: Path, tmp_path: Path) -> None:
+    (data / "0.png").rename(data / "Straße-日本.png")
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    path = tmp_path / "out" / "results.jsonl"
+    whole = path.read_bytes()
+    start = whole.index("ß-日本".encode())
+    for end in range(start, start + 9):
+        path.write_bytes(whole[:end])
+        assert len(results.read(path).rows) == whole[:end].count(b"\n") - 1
+
+
+def test_other_files_of_the_same_names_need_another_folder(data: Path, tmp_path: Path) -> None:
+    """Photos, masks and weights may not be mixed in one table."""
+    first, second = (tmp_path / name / "holes" for name in "ab")
+    for folder, side in ((first, 9), (second, 20)):
+        folder.mkdir(parents=True)
+        for number in range(4):
+            mask = np.zeros((40, 48), np.uint8)
+            mask[3 : 3 + side, 3 : 3 + side] = 255
+            Image.fromarray(mask).save(folder / f"{number}.png")
+    (tmp_path / "weights").mkdir()
+    model = write_model(tmp_path / "weights", "mine", tiny_network(channels=4))
+    known = {"masks": (str(first),), "model": (str(model), "telea"), "photos": 2}
+    evaluate.evaluate(settings(data, tmp_path / "out", **known))
+    before = rows_of(tmp_path / "out")
+    with pytest.raises(DataError, match="masks holes as in what is there, got other files"):
+        evaluate.evaluate(settings(data, tmp_path / "out", **known | {"masks": (str(second),)}))
+    write_model(tmp_path / "weights", "mine", tiny_network(channels=8))
+    with pytest.raises(DataError, match=r"model .*mine\.onnx as in what is there, got other files"):
+        evaluate.evaluate(settings(data, tmp_path / "out", **known))
+    assert rows_of(tmp_path / "out") == before
+    done = evaluate.evaluate(settings(data, tmp_path / "out", **known | {"model": ("telea",), "photos": 4}))
+    assert (done.made, done.found) == (2, 2)
+    Image.new("RGB", (48, 40)).save(data / "3.png")
+    with pytest.raises(DataError, match="name another --output"):
+        evaluate.evaluate(settings(data, tmp_path / "out", **known | {"model": ("telea",)}))
+
+
+def test_masks_without_results_are_not_taken_over(data: Path, tmp_path: Path) -> None:
+    """They may be of another seed or other photos."""
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    (tmp_path / "out" / "results.jsonl").unlink()
+    with pytest.raises(DataError, match="expected a new output, got masks of another evaluation"):
+        evaluate.evaluate(settings(data, tmp_path / "out", seed=1))
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"size": 32}, {"data": "other"}])

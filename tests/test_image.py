@@ -402,6 +402,16 @@ def test_grey_of_12_bits() -> None:
     assert np.array_equal(photo.pixels[..., 0], np.rint(values * 65535 / 4095))
 
 
+@pytest.mark.parametrize("kind", ["uint16", "PIL"])
+def test_a_mask_of_8_bits_in_16_is_refused(kind: str) -> None:
+    """It would fill nothing."""
+    white = np.full((4, 5), 255)
+    mask = Image.fromarray(white.astype(np.int32)) if kind == "PIL" else white.astype(np.uint16)
+    with pytest.raises(MaskError, match="white at 65535, got none above 255"):
+        read_mask(mask, (4, 5))
+    assert not read_mask(np.zeros((4, 5), np.uint16), (4, 5)).any()
+
+
 def test_dpi_turns_with_a_tiff() -> None:
     data = saved(Image.new("L", (20, 10)), "TIFF", dpi=(204, 98), tiffinfo={exif.ORIENTATION: 6})
     photo = read(data)

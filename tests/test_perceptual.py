@@ -116,6 +116,21 @@ def test_distances_are_what_their_networks_give(tmp_path):
         assert found["perceptual"][number] == pytest.approx(expected, rel=1e-4)
         torch.testing.assert_close(torch.from_numpy(found["features"][number]), one[1]["5_1"].mean((2, 3))[0])
     assert perceptual.distances(None, None)(a.numpy(), b.numpy()) == {}
+    small = a[..., :31, :36].numpy()
+    assert perceptual.distances(None, path)(small, small) == {}
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the feature networks are not at hand")
+def test_pictures_too_small_for_a_network_have_no_distance():
+    distances = perceptual.distances(str(WEIGHTS), WEIGHTS / "vgg19_distilled_16x.safetensors")
+    for side, there in (
+        (16, set()),
+        (17, {"lpips"}),
+        (31, {"lpips"}),
+        (32, {"lpips", "perceptual", "features"}),
+    ):
+        picture = np.zeros((1, 3, side, side + 9), np.float32)
+        assert set(distances(picture, picture)) == there
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -31,6 +31,8 @@ from retouch.training.loop import Finished, train
 from retouch.training.progress import progress
 from retouch.training.settings import Settings, configure
 
+NEVER = 1 << 30  # steps
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -38,8 +40,8 @@ class Config:
     rate: float = 0.01
     noise: bool = True
     frozen: bool = True
-    fail_at: int = -1
-    signal_at: int = -1
+    fail_at: int = NEVER
+    signal_at: int = NEVER
     signal: int = int(signal.SIGTERM)
     pause: float = 0.0
     label: str = "tiny"
@@ -288,6 +290,12 @@ def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Pat
         ("wgan", {}, {"size": 32}),
         ("dcgan_search", {}, {"size": 32}),
         ("recurrent", {"adversarial": 0.0, "feature_matching": 0.0}, {"size": 36}),
+        ("recurrent", {"adversarial": 0.0, "feature_matching": 0.0}, {"size": 8}),
+        ("recurrent", {"width": 1}, {}),
+        ("recurrent", {"warmup": -1}, {}),
+        ("dcgan_direct", {"width": 0}, {}),
+        ("glcic", {"size": 32, "vector": 0}, {}),
+        ("glcic", {"size": 32, "width": 0}, {}),
         ("glcic", {"size": 32, "width": -1}, {}),
         ("glcic", {"size": 32, "learning_rate": -1.0}, {}),
         ("recurrent", {"beta1": 1.0}, {}),
@@ -303,6 +311,25 @@ def test_a_refused_run_is_one_line_and_leaves_its_folder_free(
         train(method, settings(photos, tmp_path / "run", **{"size": 32, **changes}), free | overrides)
     assert run(photos, tmp_path / "run").step == 6
     assert [line["step"] for line in stats(tmp_path / "run")] == [2, 4, 6]
+
+
+def test_a_run_of_before_a_setting_goes_on(photos: str, tmp_path: Path) -> None:
+    """What a method has learned to do since counts as it was: its default."""
+    output = run(photos, tmp_path / "run", steps=2).run
+    (path,) = output.glob("checkpoint/*/state.json")
+    state = json.loads(path.read_text())
+    del state["config"]["noise"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(TrainingError, match=r"run's own noise = True to resume it, got False"):
+        run(photos, output, {"noise": False}, resume=True)
+    assert run(photos, output, resume=True).step == 6
+
+
+def test_a_run_notices_other_photos_of_the_same_names(photos: str, tmp_path: Path) -> None:
+    output = run(photos, tmp_path / "run", steps=2).run
+    cv2.imwrite(f"{photos}/0.png", np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(TrainingError, match="photos"):
+        run(photos, output, resume=True)
 
 
 # kills and signals
@@ -391,7 +418,7 @@ def test_a_signal_finishes_the_step_and_saves(photos: str, tmp_path: Path, numbe
     finished = run(photos, tmp_path / "run", overrides)
     assert finished == Finished(tmp_path / "run", "signal", int(number), 4, 16)
     assert run(photos, tmp_path / "run", overrides, resume=True).why == "steps"
-    run(photos, tmp_path / "whole", {"signal_at": -1})
+    run(photos, tmp_path / "whole", {"signal_at": NEVER})
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
@@ -529,6 +556,7 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
         {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
         {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
+        {"seed": 1 << 64},
     ],
     ids=str,
 )  # fmt: skip
@@ -553,6 +581,8 @@ def test_configure_types_what_the_command_gives_as_text() -> None:
         {"noise": 1},
         {"rate": "fast"},
         {"rate": "NaN"},
+        {"rate": -0.1},
+        {"width": "-1"},
     ],
 )
 def test_configure_says_what_is_wrong(wrong: dict[str, Any]) -> None:

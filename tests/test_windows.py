@@ -222,7 +222,8 @@ def test_many_dots_are_planned_quickly_and_in_few_windows(limits: Limits) -> Non
 
 
 @pytest.mark.parametrize(
-    "native, multiple, largest", [(8, 8, 8), (256, 0, 256), (256, 24, 512), (256, 8, 255)]
+    "native, multiple, largest",
+    [(8, 8, 8), (256, 0, 256), (256, 24, 512), (256, 8, 255), (10**6, 10**6, 10**6)],
 )
 def test_limits_that_contradict_one_another_are_refused(native: int, multiple: int, largest: int) -> None:
     with pytest.raises(ModelError, match=f"got native={native}, multiple={multiple}, largest={largest}"):

@@ -10,6 +10,8 @@ from retouch.errors import ModelError
 
 Bools = npt.NDArray[np.bool_]
 
+LARGEST = 16384  # px: side of a window that a card may speak of
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -31,10 +33,11 @@ class Limits:
     smallest: int = 0
 
     def __post_init__(self) -> None:
-        if self.native < 16 or self.multiple < 1 or self.native % self.multiple or self.largest < self.native:
+        rising = 16 <= self.native <= self.largest <= LARGEST
+        if not rising or self.multiple < 1 or self.native % self.multiple:
             raise ModelError(
-                "expected limits with native >= 16, a multiple that divides native, and largest >= native, "
-                f"got native={self.native}, multiple={self.multiple}, largest={self.largest}"
+                "expected limits with native >= 16, a multiple that divides native, and largest from native to "
+                f"{LARGEST}, got native={self.native}, multiple={self.multiple}, largest={self.largest}"
             )
         smallest = self.smallest or self.native
         if not self.multiple <= smallest <= self.native or smallest % self.multiple:

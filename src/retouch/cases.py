@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Job:
         masks: as asked for; empty for the features of the photo itself.
         model: name, or ``ORIGINAL``.
         keep: whether to keep the pictures.
+        sums: of the model's weights and of the files in a folder of masks, where there are such, by ``SUMS``.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Job:
     masks: str
     model: str
     keep: bool
+    sums: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def about(self) -> Row:
@@ -62,6 +64,7 @@ class Job:
             "name": name.encode("utf-8", "backslashreplace").decode(),
             "masks": masks_name(self.masks),
             "model": self.model,
+            **self.sums,
         }
 
 
@@ -87,9 +90,8 @@ def measured(terms: Terms, job: Job) -> Row:
         photo = photo_of(job.source, terms.size)
         if job.model == ORIGINAL:
             pixels = _batched(photo)
-            return row | _figures(
-                networks(terms.lpips, terms.features, terms.threads)(pixels, pixels), only="features"
-            )
+            network = networks(None, terms.features, terms.threads)
+            return row | _figures(network(pixels, pixels), only="features")
         hole = hole_of(terms, job, photo.size)
     except (ImageError, DataError, MaskError, MemoryError) as error:
         return row | {"error": _reason(error)}

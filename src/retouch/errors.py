@@ -53,6 +53,10 @@ class MissingExtraError(RetouchError, ImportError):
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(f"{part} needs the extra {extra!r}: pip install 'retouch[{extra}]'")
+        self.part, self.extra = part, extra
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        return type(self), (self.part, self.extra)  # between processes
 
 
 @contextmanager

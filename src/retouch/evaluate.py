@@ -8,7 +8,7 @@ nothing but the folder, so that processes can work side by side.
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,8 @@ from retouch.summary import extremes, ranked
 from retouch.workers import in_processes
 
 BACKBONES = ("alex", "vgg", "squeeze")  # of LPIPS, as torchmetrics names them
+SUM = 12  # digits of a sum that a row keeps
+Sums = Mapping[str, Mapping[str, str]]  # "model" and "masks" -> name -> sum
 FIXED = ("fingerprint", "size", "seed", "protocol", "lpips", "features")
 
 
@@ -107,13 +109,23 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
             raise DataError(
                 f"expected masks of different names, which the results tell apart, got {other} and {spec}"
             )
-    for name in settings.model:
-        load(name, threads=settings.cores)
+    weights = {name: load(name, threads=settings.cores).sha256[:SUM] for name in settings.model}
+    folders = [spec for spec in settings.masks if spec.partition(":")[0] not in masks.KINDS]
+    holes = {cases.masks_name(spec): sources.fingerprint(sources.index((spec,)))[:SUM] for spec in folders}
+    sums = {"model": weights, "masks": holes}
     cases.networks(settings.lpips, settings.features, settings.cores)
     about = _about(settings, index)
-    with results.appending(settings.output, about, FIXED) as (done, append):
-        jobs = [job for job in _jobs(settings, index) if results.key(job.about) not in done]
-        wanted = sum(1 for _ in _jobs(settings, index))
+    if not results.path_of(settings.output).exists():
+        for name in ("masks", "pictures"):
+            if (settings.output / name).exists():
+                raise DataError(
+                    f"{settings.output}: expected a new output, got {name} of another evaluation there"
+                )
+    with results.appending(settings.output, about, FIXED) as (there, append):
+        _check_same(there, sums, settings.output)
+        done = {results.key(row) for row in there}
+        jobs = [job for job in _jobs(settings, index, sums) if results.key(job.about) not in done]
+        wanted = sum(1 for _ in _jobs(settings, index, sums))
         count, failures = wanted - len(jobs), 0
         if progress:
             progress(count, wanted, failures)
@@ -152,7 +164,18 @@ def _about(settings: Settings, index: tuple[Source, ...]) -> Row:
     }
 
 
-def _jobs(settings: Settings, index: tuple[Source, ...]) -> Iterator[Job]:
+def _check_same(rows: list[Row], sums: Sums, output: Path) -> None:
+    """Refuses other weights, or other masks in a folder, than those that made the rows which are there."""
+    for row in rows:
+        for kind, known in sums.items():
+            if row[kind] in known and row.get(f"{kind}_sum") not in (None, known[row[kind]]):
+                raise DataError(
+                    f"{output}: expected {kind} {row[kind]} as in what is there, got other files of that name: "
+                    "name another --output"
+                )
+
+
+def _jobs(settings: Settings, index: tuple[Source, ...], sums: Sums) -> Iterator[Job]:
     """All of them, photo by photo in the seed's order."""
     order = np.random.default_rng(settings.seed).permutation(len(index))[: settings.photos]
     for place, number in enumerate(map(int, order)):
@@ -160,7 +183,11 @@ def _jobs(settings: Settings, index: tuple[Source, ...]) -> Iterator[Job]:
         if settings.features:
             yield Job(number, index[number], "", ORIGINAL, False)
         for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
-            yield Job(number, index[number], spec, model, keep)
+            names = {"model": model, "masks": cases.masks_name(spec)}
+            own = {
+                f"{kind}_sum": known[names[kind]] for kind, known in sums.items() if known.get(names[kind])
+            }
+            yield Job(number, index[number], spec, model, keep, own)
 
 
 def _telling(settings: Settings, index: tuple[Source, ...]) -> list[Job]:

@@ -58,6 +58,9 @@ def complete(
         overwrite: replace ``output`` where it exists.
         threads, search: as for ``retouch.load``; a model that is loaded has its own.
 
+    Returns:
+        The completed picture; of 16-bit colour its upper 8 bits, as Pillow has no more. The file has all.
+
     Raises:
         FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, MissingExtraError.
     """

@@ -68,7 +68,7 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
         (H, W) bool, True = missing.
 
     Raises:
-        MaskError: the mask has another size than the image.
+        MaskError: the mask has another size than the image, or 8-bit values in 16 bits.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -92,6 +92,10 @@ def _white(photo: Photo) -> np.ndarray:
     """(H, W) bool: where the luma is at least half of the range."""
     half = 128 if photo.depth == 8 else 32768
     pixels = photo.pixels
+    if photo.depth == 16 and 0 < (most := int(pixels.max())) <= 255:
+        raise MaskError(
+            f"expected a 16-bit mask with white at 65535, got none above {most}: as if it had 8 bits"
+        )
     if photo.palette is not None:
         bright = np.rint(photo.palette[:, :3] @ LUMA) >= half
         return np.asarray(bright[pixels[..., 0]])

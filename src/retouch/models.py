@@ -134,7 +134,8 @@ class Model:
 
         Returns:
             At most ``num_images`` pictures of the photo's size and mode; outside the (dilated) hole every
-            pixel is the photo's own.
+            pixel is the photo's own. Pillow has no colour of 16 bits: that comes back in 8 (``retouch.complete`` with
+            ``output`` writes all of them).
 
         Raises:
             FileNotFoundError, ImageError, MaskError, ModelError.

@@ -37,6 +37,12 @@ def _figure(rows: int, columns: int, height: float) -> Any:
     return figure, axes
 
 
+def _label(name: str) -> str:
+    """A name as text: Matplotlib takes $ for a formula, and leaves out labels that begin with _."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def png(figure: Any) -> bytes:
     """110 dots an inch."""
     data = io.BytesIO()
@@ -68,8 +74,10 @@ def by_hole(rows: Sequence[Row], models: Sequence[str], names: Sequence[str]) ->
             ]).reshape(-1, 2)  # fmt: skip
             bins = np.floor(pairs[:, 0] / BIN)
             means = np.array([pairs[bins == one].mean(axis=0) for one in np.unique(bins)]).reshape(-1, 2)
-            axis.plot(100 * means[:, 0], means[:, 1], "o-", ms=4, color=f"C{number % 10}", label=model)
-        axis.set(xlabel="hole, % of the picture", ylabel=head(name), title=kind)
+            axis.plot(
+                100 * means[:, 0], means[:, 1], "o-", ms=4, color=f"C{number % 10}", label=_label(model)
+            )
+        axis.set(xlabel="hole, % of the picture", ylabel=head(name), title=_label(kind))
     axes[0].legend(frameon=False, fontsize="small")
     return figure
 
@@ -88,9 +96,9 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
     for number, model in enumerate(models):
-        axes[0].plot([], [], "o", color=f"C{number % 10}", label=model)
+        axes[0].plot([], [], "o", color=f"C{number % 10}", label=_label(model))
     for place, group in enumerate(groups):
-        axes[0].plot([], [], MARKERS[place % len(MARKERS)], color="0.5", label=group.masks)
+        axes[0].plot([], [], MARKERS[place % len(MARKERS)], color="0.5", label=_label(group.masks))
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     return figure
 
@@ -118,8 +126,9 @@ def read_stats(run: Path) -> list[dict[str, float]]:
                 rows.append({str(k): float(v) for k, v in json.loads(line).items()})
             except (ValueError, TypeError, AttributeError) as error:
                 raise DataError(f"{path}, line {number}: expected a line of numbers, got {error}") from error
-    if not rows or "step" not in rows[0]:
-        raise DataError(f"{path}: expected lines with a step, got {len(rows)} lines without")
+    without = sum("step" not in row for row in rows)
+    if not rows or without:
+        raise DataError(f"{path}: expected lines with a step, got {without} of {len(rows)} without")
     return rows
 
 
@@ -144,6 +153,6 @@ def curves(rows: Sequence[dict[str, float]], title: str) -> Any:
         positive = finite[:, 1]
         if len(positive) and positive.min() > 0 and positive.max() > 50 * positive.min():
             axis.set_yscale("log")
-        axis.set(title=name, xlabel="step")
-    figure.suptitle(title)
+        axis.set(title=_label(name), xlabel="step")
+    figure.suptitle(_label(title))
     return figure

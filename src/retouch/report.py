@@ -71,16 +71,27 @@ def report(folder: Path, runs: Sequence[Path] = ()) -> tuple[Path, Path]:
     order = summary.ranked(rows)
     groups = summary.groups(found.measured, order)
     figures = _figures(rows, order, groups)
-    training = {f"training-{run.name}": plots.curves(plots.read_stats(run), run.name) for run in runs}
+    training = {name: plots.curves(plots.read_stats(run), title) for name, title, run in _named(runs)}
     content = _content(found, groups, order, path.parent)
     page, text = path.with_name("report.html"), path.with_name("report.md")
-    html = _html(content, [plots.svg(f) for f in figures.values()], [plots.svg(f) for f in training.values()])
-    atomic_write(page, html.encode("utf-8", "backslashreplace"))
+    drawn, curves = ([plots.svg(figure) for figure in some.values()] for some in (figures, training))
+    atomic_write(page, _html(content, drawn, curves).encode("utf-8", "backslashreplace"))
     for name, figure in (figures | training).items():
         atomic_write(path.with_name(f"report-{name}.png"), plots.png(figure))
     markdown = _markdown(content, list(figures), list(training))
     atomic_write(text, markdown.encode("utf-8", "backslashreplace"))
     return page, text
+
+
+def _named(runs: Sequence[Path]) -> list[tuple[str, str, Path]]:
+    """For each run the name of its plot and its title; runs of one name in several folders are numbered."""
+    found: dict[str, tuple[str, str, Path]] = {}
+    for run in runs:
+        title, number = run.resolve().name, 1
+        while (name := f"training-{title}" + (f"-{number}" if number > 1 else "")) in found:
+            number += 1
+        found[name] = (name, title if number == 1 else str(run), run)
+    return list(found.values())
 
 
 def _figures(rows: list[Row], order: Sequence[str], groups: Sequence[Group]) -> dict[str, Any]:
@@ -157,9 +168,11 @@ def _in_short(group: Group) -> str:
         if found.verdict == "better"
         else "These photographs do not tell the two apart."
     )
+    photos = f"{len(group.photos):,} photographs" if len(group.photos) > 1 else "1 photograph"
+    interval = f" (95\N{NO-BREAK SPACE}% interval of the difference: {low} to {high})" if low else ""
     return (
-        f"{group.masks}, {len(group.photos):,} photographs: {first} has the highest PSNR, {mean} dB, {more} dB more "
-        f"than {second}, the next (95\N{NO-BREAK SPACE}% interval of the difference: {low} to {high}). {shown}"
+        f"{group.masks}, {photos}: {first} has the highest PSNR, {mean} dB, {more} dB more than {second}, "
+        f"the next{interval}. {shown}"
     )
 
 
@@ -244,8 +257,17 @@ def _html(content: Content, drawn: list[str], training: list[str]) -> str:
 
 
 def _markdown(content: Content, drawn: list[str], training: list[str]) -> str:
-    lines = [f"# {content.title}", "", *(f"- {name}: {value}" for name, value in content.facts), ""]
-    lines += ["## In short", "", *(f"- {line}" for line in content.short), ""] if content.short else []
+    lines = [
+        f"# {content.title}",
+        "",
+        *(f"- {name}: {tables.plain(value)}" for name, value in content.facts),
+        "",
+    ]
+    lines += (
+        ["## In short", "", *(f"- {tables.plain(line)}" for line in content.short), ""]
+        if content.short
+        else []
+    )
     parts = (
         ("Beside the paper's own table", (content.printed,) if content.printed else ()),
         ("Quality, whole picture: means and their 95 % intervals", content.quality),
@@ -256,7 +278,7 @@ def _markdown(content: Content, drawn: list[str], training: list[str]) -> str:
         if shown:
             lines += [f"## {title}", ""]
             for table in shown:
-                lines += [f"### {table.title}", "", tables.markdown(table)]
+                lines += [f"### {tables.plain(table.title)}", "", tables.markdown(table)]
     for title, names in (("Plots", drawn), ("Training", training)):
         if names:
             lines += [f"## {title}", "", *(f"![{name}](report-{name}.png)" for name in names), ""]
@@ -264,13 +286,31 @@ def _markdown(content: Content, drawn: list[str], training: list[str]) -> str:
         lines += ["## Pictures", ""]
         for masks, cases in content.cases:
             for which, pictures in cases:
-                links = ", ".join(f"[{picture.caption}]({picture.link})" for picture in pictures)
-                lines.append(f"- {masks}, {which}: {links}")
+                links = ", ".join(
+                    f"[{tables.plain(picture.caption)}]({picture.link})" for picture in pictures
+                )
+                lines.append(f"- {masks}, {tables.plain(which)}: {links}")
         lines.append("")
     if content.failures:
         lines += [f"## Not measured: {len(content.failures)} cases", ""]
-        lines += [f"- {r['name']}, {r['masks']}, {r['model']}: {r['error']}" for r in content.failures[:20]]
+        failed = content.failures[:20]
+        lines += [
+            f"- {tables.plain(', '.join((r['name'], r['masks'], r['model'])))}: {tables.plain(r['error'])}"
+            for r in failed
+        ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _own(models: Sequence[str], card: Path) -> str | None:
+    """That of the measured models which is the card's own, by the path of its file, or by its name where one has it."""
+    files = {card.stem + suffix for suffix in (".onnx", ".safetensors")}
+    found = [model for model in models if Path(model).name in files]
+    if len(found) < 2:
+        return found[0] if found else None
+    beside = [model for model in found if Path(model).resolve().parent == card.resolve().parent]
+    if len(beside) != 1:
+        raise DataError(f"{card}: expected its own model among those measured, got {' and '.join(found)}")
+    return beside[0]
 
 
 def into_card(folder: Path, card: Path, data: str | None) -> int:
@@ -288,9 +328,8 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)
     rows = [row for row in found.measured if row["model"] != ORIGINAL]
     there = parse_card(card.read_bytes(), str(card))
-    # the card's own model may have been measured by its file
-    files = {card.stem + suffix for suffix in (".onnx", ".safetensors")}
-    rows = [row | {"model": there.name} if Path(row["model"]).name in files else row for row in rows]
+    own = _own(sorted({row["model"] for row in rows}), card)
+    rows = [row | {"model": there.name} if row["model"] == own else row for row in rows]
     new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, tables.on_card(there.method))
     if not new:
         raise DataError(f"{os.fspath(folder)}: expected measured rows for a card, got none")

@@ -18,6 +18,9 @@ from retouch.errors import DataError
 NAME = "results.jsonl"
 FORMAT = 1
 KEYS = ("photo", "masks", "model")  # what a line is known by
+SUMS = ("model_sum", "masks_sum")  # of weights and of a folder of masks: what tells that they have changed
+TEXTS = ("name", "masks", "model", "error", "features", *SUMS)
+SIZES = {"hole", "height", "width"}  # what is known of every completed photo
 TIMES = ("seconds",)  # what differs between two runs of the same work
 Row = dict[str, Any]
 Key = tuple[int, str, str]
@@ -62,19 +65,32 @@ def read(folder: str | os.PathLike[str]) -> Results:
     """
     path = path_of(folder)
     try:
-        with path.open(encoding="utf-8") as file:
-            lines = [parsed(line, f"{path}, line {number}") for number, line in enumerate(file, 1)
-                     if line.endswith("\n")]  # fmt: skip
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        text = whole.decode("utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: expected the results of retouch evaluate, got no such file") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected lines of JSON, got {error}") from error
+    lines = [parsed(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1)] if whole else []
     if not lines or lines[0].get("format") != FORMAT:
         raise DataError(f"{path}: expected results of format {FORMAT}, got others")
-    wrong = next((n for n, row in enumerate(lines[1:], 2) if not set(KEYS) <= set(row)), None)
+    wrong = next((n for n, row in enumerate(lines[1:], 2) if not _is_row(row)), None)
     if wrong is not None:
-        raise DataError(f"{path}, line {wrong}: expected {', '.join(KEYS)}, got a line without")
+        raise DataError(
+            f"{path}, line {wrong}: expected {', '.join(KEYS)} and figures as retouch evaluate writes, got others"
+        )
     return Results(lines[0], lines[1:])
+
+
+def _is_row(row: Row) -> bool:
+    """Whether a line has its keys, and every value is of its kind: figures are numbers."""
+    if not set(KEYS) <= set(row) or type(row["photo"]) is not int:
+        return False
+    if not all(
+        isinstance(row[name], str) if name in TEXTS else type(row[name]) in (int, float) for name in row
+    ):
+        return False
+    return not row["masks"] or "error" in row or set(row) >= SIZES
 
 
 def parsed(line: str, where: str) -> Row:
@@ -95,8 +111,8 @@ def parsed(line: str, where: str) -> Row:
 @contextmanager
 def appending(
     folder: Path, about: Row, fixed: tuple[str, ...]
-) -> Iterator[tuple[set[Key], Callable[[Row], None]]]:
-    """Opens a folder's results to add to them: gives the keys that are there, and a function that adds a row.
+) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
+    """Opens a folder's results to add to them: gives the rows that are there, and a function that adds one.
 
     Args:
         about: the first line, where the file is new.
@@ -109,7 +125,7 @@ def appending(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     drop_torn_line(path)
-    done: set[Key] = set()
+    rows: list[Row] = []
     new = not path.exists() or path.stat().st_size == 0
     if not new:
         there = read(path)
@@ -119,13 +135,13 @@ def appending(
                     f"{path}: expected {name} {there.about.get(name)!r} as in what is there, got {about[name]!r}: "
                     "name another --output"
                 )
-        done = {key(row) for row in there.rows}
+        rows = there.rows
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     try:
         if new:
             append_line(descriptor, about, path)
-        yield done, lambda row: append_line(descriptor, row, path)
+        yield rows, lambda row: append_line(descriptor, row, path)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise

@@ -1,5 +1,6 @@
 """Summaries and cards as tables: for a page, for Markdown, in the layouts that the papers print."""
 
+import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ def compared(group: Group, model: str) -> Table | None:
         for name in names:
             one = by[other, name]
             cell = _cell(one.estimate, name, sign=True)
-            cells.append(Cell(cell.text, f"{one.verdict}\n{cell.note}", one.verdict == "better"))
+            note = f"{one.verdict}\n{cell.note}" if cell.note else one.verdict
+            cells.append(Cell(cell.text, note, one.verdict == "better"))
         rows.append((label(f"{model} against {other}"), *cells))
     return Table(f"{group.masks}, {_photos(group)}", ("", *map(head, names)), tuple(rows))
 
@@ -247,20 +249,24 @@ def _papers(card: Card, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def plain(text: str) -> str:
+    """Names of files and models in Markdown: one line, and no HTML."""
+    return html.escape(" ".join(text.splitlines()), quote=False)
+
+
 def markdown(table: Table) -> str:
     """The table in Markdown, without its title; notes as a list below."""
     labels = [all(row[i].label for row in table.rows) for i in range(len(table.heads))]
     lines = [
-        "| " + " | ".join(head.replace("|", "\\|") for head in table.heads) + " |",
+        "| " + " | ".join(plain(head).replace("|", "\\|") for head in table.heads) + " |",
         "|" + "|".join("---" if text else "--:" for text in labels) + "|",
     ]
     for row in table.rows:
         cells = []
         for cell in row:
             text = f"**{cell.text}**" if cell.best else cell.text
-            cells.append(
-                (f"{text} ({cell.note})" if cell.note else text).replace("|", "\\|").replace("\n", ": ")
-            )
+            whole = f"{text} ({cell.note})".replace("\n", ": ") if cell.note else text
+            cells.append(plain(whole).replace("|", "\\|"))
         lines.append("| " + " | ".join(cells) + " |")
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]

@@ -47,6 +47,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods.nn import (
+    at_least,
     cross_entropy_discriminator,
     hole_decibels,
     mirrored,
@@ -83,6 +84,9 @@ class Config:
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 lowers the learning rates by a cosine to 2 % over so many steps
     mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
+
+    def __post_init__(self) -> None:
+        at_least(self, width=1)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

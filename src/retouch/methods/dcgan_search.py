@@ -40,7 +40,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import set_rate, update
+from retouch.methods.nn import at_least, set_rate, update
 
 KERNEL = 5  # discriminator summary
 
@@ -73,9 +73,7 @@ class Config:
     spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
 
     def __post_init__(self) -> None:
-        for name in ("latent", "width", "discriminator_width", "inverter_width", "restarts"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        at_least(self, latent=1, width=1, discriminator_width=1, inverter_width=1, restarts=1)
         for name, known in (("adversarial_loss", tuple(ADVERSARIAL)), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")

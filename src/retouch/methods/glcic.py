@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import hole_decibels, mirrored, set_rate, update, warmup_cosine
+from retouch.methods.nn import at_least, hole_decibels, mirrored, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 DILATIONS = (2, 4, 8, 16)  # §IV.A.1, the table's four dilated layers
@@ -71,6 +71,9 @@ class Config:
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 lowers the learning rates by a cosine to 2 % over so many steps
     mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
+
+    def __post_init__(self) -> None:
+        at_least(self, width=2, discriminator_width=1, vector=1)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

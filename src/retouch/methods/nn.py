@@ -2,11 +2,35 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from retouch.errors import TrainingError
+
+
+def at_least(config: Any, **bounds: int) -> None:
+    """Refuses a config with a field below its bound.
+
+    Raises:
+        TrainingError: naming the field.
+    """
+    for name, bound in bounds.items():
+        if getattr(config, name) < bound:
+            raise TrainingError(f"{name}: expected at least {bound}, got {getattr(config, name)}")
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """A network without what the training loop wraps it in.
+
+    Its outputs may be differentiated in a step: in mixed precision the loop's refuse that, and compiled ones have no
+    second derivative.
+    """
+    inner: nn.Module = getattr(network, "module", network)
+    return inner
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

@@ -202,6 +202,7 @@ class LPIPS(nn.Module):
 # ---- for evaluation: NumPy in, NumPy out ------------------------------------------------------------------
 
 TRUNK, HEADS = "squeezenet1_1_features.safetensors", "lpips_squeeze_heads.safetensors"
+LPIPS_LEAST, FEATURES_LEAST = 17, 32  # px a side: below, nothing is left of a picture in the deepest layers
 Distances = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
@@ -209,7 +210,8 @@ def distances(lpips: str | None, features: str | Path | None, threads: int | Non
     """The metrics that need a network, as one function of two (B, 3, H, W) float32 in [0, 1].
 
     It gives ``lpips`` (B,), ``perceptual`` (B,) and the completion's ``features`` (B, D), each where its
-    network was named. The features are the means over the picture of the deepest perceptual tap.
+    network was named and takes pictures so small: a side of 32 px is enough for both. The features are the means over
+    the picture of the deepest perceptual tap.
 
     Args:
         lpips: a folder with the two files ``TRUNK`` and ``HEADS``, or ``"alex"``, ``"vgg"``, ``"squeeze"``:
@@ -228,8 +230,9 @@ def distances(lpips: str | None, features: str | Path | None, threads: int | Non
     @torch.inference_mode()
     def measured(image: np.ndarray, completion: np.ndarray) -> dict[str, np.ndarray]:
         a, b = (torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (image, completion))
-        found = {} if distance is None else {"lpips": distance(a, b)}
-        if network is not None:
+        side = min(image.shape[2:])
+        found = {} if distance is None or side < LPIPS_LEAST else {"lpips": distance(a, b)}
+        if network is not None and side >= FEATURES_LEAST:
             real, fake = network(a), network(b)
             taps = [tap for tap in PERCEPTUAL_TAPS if tap in real]
             found["perceptual"] = sum((fake[tap] - real[tap]).abs().mean((1, 2, 3)) for tap in taps)

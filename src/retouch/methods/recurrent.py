@@ -51,6 +51,7 @@ from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.nn import (
+    at_least,
     depthwise,
     hinge_discriminator,
     hinge_generator,
@@ -114,6 +115,7 @@ class Config:
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
 
     def __post_init__(self) -> None:
+        at_least(self, width=2)
         for name, known in (("activation", tuple(ACTIVATIONS)), ("padding", PADDINGS)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
@@ -435,7 +437,7 @@ class Recurrent:
         """One generator step and, where there is one, one discriminator step (§4.2).
 
         Args:
-            image: (B, 3, H, W) in [0, 1], sides multiples of 8. hole: (B, 1, H, W), 1 = missing. k: step number from 0.
+            image: (B, 3, H, W) in [0, 1], sides multiples of 8 from 16 up. hole: (B, 1, H, W), 1 = missing. k: step.
             backward: computes the gradients of a loss.
 
         Returns:
@@ -444,8 +446,8 @@ class Recurrent:
         Raises:
             TrainingError: crops of another size.
         """
-        if image.shape[-1] % 8:
-            raise TrainingError(f"size: expected a multiple of 8, got {image.shape[-1]}")
+        if image.shape[-1] % 8 or image.shape[-1] < 16:
+            raise TrainingError(f"size: expected a multiple of 8, at least 16, got {image.shape[-1]}")
         config = self.config
         factor = self.learning_rate(k)
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}

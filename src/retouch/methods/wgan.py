@@ -43,7 +43,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import depthwise, set_rate, update
+from retouch.methods.nn import at_least, bare, depthwise, set_rate, update
 
 KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
 PAIRS = ("completions", "blur")
@@ -81,11 +81,9 @@ class Config:
     spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
 
     def __post_init__(self) -> None:
-        for name in ("latent", "width", "critic_steps", "restarts", "enhancement_width"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.enhancement_depth < 2:
-            raise TrainingError(f"enhancement_depth: expected at least 2, got {self.enhancement_depth}")
+        at_least(
+            self, latent=1, width=1, critic_steps=1, restarts=1, enhancement_width=1, enhancement_depth=2
+        )
         for name, known in (("pairs", PAIRS), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
@@ -227,7 +225,7 @@ class WGAN:
             fake, _ = search.generated(self.networks, self.config, picture, hole)
         distance = wasserstein_distance(critic(picture), critic(fake))  # Eq. (1)
         share = torch.rand(len(picture), 1, 1, 1, device=picture.device)
-        penalty = gradient_penalty(critic, picture, fake, share)  # Eq. (3)
+        penalty = gradient_penalty(bare(critic), picture, fake, share)  # Eq. (3)
         update(self.optimizers["critic"], -distance + self.config.penalty * penalty, backward)
         return {"wasserstein": distance, "gradient_penalty": penalty}
 
@@ -249,9 +247,8 @@ class WGAN:
             completed, logs = torch.where(hole > 0, blurred(image), image), {}
         else:
             config = replace(self.config, search="inverter", refine_steps=self.config.pair_steps)
-            found = search.find(
-                self.networks, self.score, config, 2 * image - 1, hole, generator=None, restarts=1
-            )
+            networks = {name: bare(network) for name, network in self.networks.items()}
+            found = search.find(networks, self.score, config, 2 * image - 1, hole, generator=None, restarts=1)
             completed, logs = self.coarse(image, hole, found.z[:, 0]), {"total": found.total.mean()}
         error = enhancement_error(self.networks["enhancement"](completed), completed, image)  # Eq. (8)
         update(self.optimizers["enhancement"], error, backward)
@@ -259,7 +256,7 @@ class WGAN:
 
     def score(self, picture: Tensor) -> Tensor:
         """(N, 3, 64, 64) in [-1, 1] -> (N,), C; its sigmoid is C' of Eq. (6)."""
-        scores: Tensor = self.networks["critic"](picture)[:, 0]
+        scores: Tensor = bare(self.networks["critic"])(picture)[:, 0]
         return scores
 
     @torch.no_grad()

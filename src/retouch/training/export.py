@@ -163,9 +163,8 @@ def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Te
 
 def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    sides = sorted(
-        {limits.native, limits.multiple * (limits.native // limits.multiple // 2 or 1), limits.largest}
-    )
+    half = limits.native // limits.multiple // 2 * limits.multiple
+    sides = sorted({limits.native, max(half, limits.multiple, 16), limits.largest})
     for seed, side in enumerate(sides):
         image, hole = _example(2, limits.native, side, seed)
         with torch.inference_mode():

@@ -105,6 +105,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
                 raise TrainingError(f"{name}: expected a finite number from {bound} up, got {value}")
+        if self.seed >= 1 << 64:
+            raise TrainingError(f"seed: expected a number of at most 64 bits, got {self.seed}")
         for name in ("jitter", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
@@ -154,7 +156,7 @@ def configure(kind: Any, overrides: Mapping[str, Any]) -> Any:
         overrides: field -> value; a value given as text is read as JSON where the field is not text itself.
 
     Raises:
-        TrainingError: an unknown field, or a value of another type.
+        TrainingError: an unknown field, a value of another type, or a number below 0, which makes sense nowhere.
     """
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
@@ -176,6 +178,8 @@ def _typed(name: str, value: Any, wanted: Any) -> Any:
         value = float(value)
     if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
         raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}")
+    if wanted in (int, float) and value < 0:
+        raise TrainingError(f"{name}: expected 0 or more, got {value!r}")
     return value
 
 
@@ -190,11 +194,11 @@ def check_same(
 ) -> None:
     """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
     pairs = [("method", state["method"], method)]
-    config, asked = plain(config), plain(settings)
-    kept_settings = plain(Settings(data=(), output=run)) | state["settings"]  # older runs lack newer settings
-    names = sorted({*config, *state["config"]})
-    pairs += [(name, state["config"].get(name), config.get(name)) for name in names]
-    pairs += [(name, kept_settings[name], asked[name]) for name in FIXED]
+    # older runs lack newer settings
+    kept_settings = plain(Settings(data=(), output=run)) | state["settings"]
+    kept_config = plain(type(config)()) | state["config"]
+    pairs += [(name, kept, plain(config).get(name)) for name, kept in sorted(kept_config.items())]
+    pairs += [(name, kept_settings[name], plain(settings)[name]) for name in FIXED]
     pairs += [("photos (sha256 of their names and sizes)", state["data_sha256"], data)]
     for name, kept, got in pairs:
         if kept != got:
