@@ -117,7 +117,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     about = _about(settings, index)
     if not results.path_of(settings.output).exists():
         for name in ("masks", "pictures"):
-            if (settings.output / name).exists():
+            if (settings.output / name).is_dir():
                 raise DataError(
                     f"{settings.output}: expected a new output, got {name} of another evaluation there"
                 )

@@ -193,7 +193,7 @@ def check_same(
     run: Path, state: Mapping[str, Any], method: str, config: Any, settings: Settings, data: str
 ) -> None:
     """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
-    pairs = [("method", state["method"], method)]
+    pairs: list[tuple[str, Any, Any]] = [("method", state["method"], method)]
     # older runs lack newer settings
     kept_settings = plain(Settings(data=(), output=run)) | state["settings"]
     kept_config = plain(type(config)()) | state["config"]
