@@ -61,7 +61,7 @@ for loss in sigmoid_cross_entropy softmax_cross_entropy mean_squared_error; do
     --set reconstruction=10 --set inverter_latent=0.02 --set refine_steps=10 --set restarts=2
 done
 
-scenes=$runs/k # the last but one run of train_recurrent_scenes.sh, to start from if it is there
+scenes=$runs/k # a run of train_recurrent_scenes.sh, to start from if it is there
 start=()
 [[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
 model recurrent-faces recurrent 1310 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
