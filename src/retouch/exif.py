@@ -46,7 +46,7 @@ def upright(exif: bytes) -> tuple[bytes | None, int]:
         exif: a TIFF structure, with or without the leading ``Exif\\0\\0``.
 
     Returns:
-        The EXIF without ``Exif\0\0``, of the same length, or None where it is damaged; and the orientation, which
+        The EXIF without ``Exif\\0\\0``, of the same length, or None where it is damaged; and the orientation, which
         damage behind it leaves as it is: every viewer turns such a picture.
     """
     data, orientation = bytearray(exif.removeprefix(b"Exif\0\0")), 1
