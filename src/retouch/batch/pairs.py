@@ -108,9 +108,8 @@ def _searches(given: str, output: str) -> bool:
         return False
     parts = posixpath.relpath(storage.absolute(output), storage.absolute(root or ".")).split("/")
     wanted = pattern.split("/")
-    return "**" in wanted or (
-        len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted[: len(parts)]))
-    )
+    found = len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+    return "**" in wanted or found
 
 
 def _paired(images: str, masks: str, model: str) -> Plan:
