@@ -79,7 +79,7 @@ def test_the_model_and_the_run_give_the_same_completion(exported, shape):
     image = rng.random((1, 3, *size), np.float32)
     hole = (rng.random((1, 1, *size)) < 0.3).astype(np.float32)
     image *= 1 - hole
-    expected = export.predictor(run)(image, hole, seed=0)
+    expected = export.predictor(run)[0](image, hole, seed=0)
     got = load(path).predictor(image, hole, seed=0)
     assert got.shape == expected.shape == image.shape
     np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)

@@ -112,7 +112,7 @@ def test_what_is_saved_completes_as_what_was_trained(name, tmp_path):
     image = image * (1 - hole)
     expected = method.complete(image, hole, generator=torch.Generator().manual_seed(3))
     for _ in range(2):  # a second call must not depend on the first
-        got = export.predictor(output)(image.numpy(), hole.numpy(), seed=3)
+        got = export.predictor(output)[0](image.numpy(), hole.numpy(), seed=3)
         torch.testing.assert_close(torch.from_numpy(got), expected, atol=1e-6, rtol=0)
     assert got.shape == image.shape and got.min() >= 0 and got.max() <= 1
 

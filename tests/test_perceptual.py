@@ -159,3 +159,24 @@ def test_lpips_gives_the_published_figure():
     a, b = (torch.rand(10, 3, 100, 100) for _ in range(2))
     assert float(distance(a, b).mean()) == pytest.approx(0.1005, abs=1e-4)
     assert float(distance(a, a).abs().max()) == 0
+
+
+def test_an_evaluation_loads_its_networks_once(tmp_path, monkeypatch):
+    """Also for the rows that hold the features of the photos themselves."""
+    loaded = []
+
+    def lpips(name):
+        loaded.append(name)
+        return lambda a, b: torch.zeros(len(a))
+
+    monkeypatch.setattr(perceptual, "_lpips", lpips)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    terms = evaluate.Settings(
+        data=(str(tmp_path / "photos"),), output=tmp_path / "out", model=("telea",), masks=("strokes:0.1-0.2",),
+        lpips="squeeze", features=vgg_file(tmp_path / "vgg.safetensors"), threads=1, pictures=0,
+    )  # fmt: skip
+    assert evaluate.evaluate(terms).made == 6
+    assert loaded == ["squeeze"]

@@ -90,7 +90,7 @@ def measured(terms: Terms, job: Job) -> Row:
         photo = photo_of(job.source, terms.size)
         if job.model == ORIGINAL:
             pixels = _batched(photo)
-            network = networks(None, terms.features, terms.threads)
+            network = networks(terms.lpips, terms.features, terms.threads)  # the same as of all other rows
             return row | _figures(network(pixels, pixels), only="features")
         hole = hole_of(terms, job, photo.size)
     except (ImageError, DataError, MaskError, MemoryError) as error:

@@ -245,6 +245,5 @@ def _load_run(path: Path) -> Model:
         raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
     with needs("train", "completing with a training run"):
         from retouch.training import export
-        from retouch.training.checkpoints import read_checkpoint
-    state, _ = read_checkpoint(path, lambda _: False)
-    return Model(str(path), export.predictor(path), sha256=hashlib.sha256(repr(state).encode()).hexdigest())
+    predictor, state = export.predictor(path)
+    return Model(str(path), predictor, sha256=hashlib.sha256(repr(state).encode()).hexdigest())

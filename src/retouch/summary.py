@@ -2,7 +2,7 @@
 
 Intervals are percentiles of the means of ``RESAMPLES`` bootstrap samples of the photos (Efron 1979), drawn from a fixed
 seed: the same results give the same report. Of few photos these are too narrow; they are widened about the mean as
-Student's t is wider than the normal distribution (Hesterberg 2015, §4.3).
+Student's t is wider than the normal distribution (after the expanded percentile intervals of Hesterberg 2015).
 """
 
 from collections.abc import Mapping, Sequence

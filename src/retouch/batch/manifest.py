@@ -28,13 +28,13 @@ EVERY = 10.0  # seconds between two files of lines where none can be appended to
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a line says of a photo that was completed: the size and sum of its output, the values of TERMS, and the
-    sums of photo and mask, and of the model's weights, which older lines lack."""
+    sums of photo and mask, and of the model's weights, which older lines lack; classical methods have no weights."""
 
     size: int
     sha256: str
     terms: tuple[str | int, ...]
     inputs: tuple[str, str] | None
-    weights: str | None
+    weights: str
 
     def is_in(self, data: bytes) -> bool:
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
@@ -58,7 +58,7 @@ def read(output: str) -> dict[str, Kept | None] | None:
             try:
                 terms = tuple(row[name] for name in TERMS)
                 inputs = (row["image_sha256"], row["mask_sha256"]) if "mask_sha256" in row else None
-                weights = row.get("model_sha256")
+                weights = row.get("model_sha256", "")
                 kept[row["output"]] = Kept(int(row["bytes"]), str(row["sha256"]), terms, inputs, weights)
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(

@@ -148,9 +148,10 @@ def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
     if kept is None:
         return list(jobs)
     known = [(job, done) for job in jobs if (done := kept.get(job.output))]
-    weights = {name: load(name, threads=settings.threads).sha256 for name in {job.model for job, _ in known}}
+    learned = {job.model for job, done in known if done.weights}
+    weights = {name: load(name, threads=settings.threads).sha256 for name in learned}
     for job, done in known:
-        if done.weights not in (None, weights[job.model]):
+        if done.weights and done.weights != weights[job.model]:
             raise DataError(
                 f"{output}: expected {job.model} with the weights that {job.output} was made with, got others: "
                 "name another OUTPUT"

@@ -96,16 +96,16 @@ class TorchPredictor:
         return completed
 
 
-def predictor(run: Path) -> TorchPredictor | SearchPredictor:
-    """The Predictor of a training run.
+def predictor(run: Path) -> tuple[TorchPredictor | SearchPredictor, dict[str, Any]]:
+    """The Predictor of a training run, and the run's state.
 
     Raises:
         TrainingError: see ``completion``.
     """
     module, state = completion(run)
     if METHODS[state["method"]].searches:
-        return SearchPredictor(window_limits(state), module.method)
-    return TorchPredictor(window_limits(state), module)
+        return SearchPredictor(window_limits(state), module.method), state
+    return TorchPredictor(window_limits(state), module), state
 
 
 def to_onnx(module: nn.Module, limits: Limits) -> bytes:

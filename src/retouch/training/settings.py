@@ -194,11 +194,12 @@ def check_same(
 ) -> None:
     """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
     pairs: list[tuple[str, Any, Any]] = [("method", state["method"], method)]
+    asked_config, asked = plain(config), plain(settings)
     # older runs lack newer settings
     kept_settings = plain(Settings(data=(), output=run)) | state["settings"]
     kept_config = plain(type(config)()) | state["config"]
-    pairs += [(name, kept, plain(config).get(name)) for name, kept in sorted(kept_config.items())]
-    pairs += [(name, kept_settings[name], plain(settings)[name]) for name in FIXED]
+    pairs += [(name, kept, asked_config.get(name)) for name, kept in sorted(kept_config.items())]
+    pairs += [(name, kept_settings[name], asked[name]) for name in FIXED]
     pairs += [("photos (sha256 of their names and sizes)", state["data_sha256"], data)]
     for name, kept, got in pairs:
         if kept != got:
