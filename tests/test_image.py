@@ -513,6 +513,13 @@ def test_icc_exif_and_resolution_are_kept(format: str, dtype: type) -> None:
         assert again.dpi == pytest.approx((300, 150), abs=0.02)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_printer_s_profile_of_three_megabytes_is_kept(format: str) -> None:
+    profile = np.random.default_rng(0).bytes(3_000_000)
+    photo = read(saved(Image.fromarray(COLOUR), format, icc_profile=profile))
+    assert photo.icc == profile and read(image.encode(photo, format)).icc == profile
+
+
 def test_resolution_turns_with_the_picture() -> None:
     data = saved(Image.fromarray(COLOUR), "JPEG", exif=exif_of(6), dpi=(300, 150))
     assert read(data).dpi == (150, 300)

@@ -22,6 +22,8 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | n
 MAX_PIXELS = 100_000_000
 BAND = 1 << 17  # pixels copied at a time: small enough for the cache
 LYING = (5, 6, 7, 8)  # orientations that turn a picture by 90 degrees
+# Pillow's limit for a PNG's ICC profile and for each of its texts is 1 MiB: a printer's profile may have more.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 16 << 20)
 WIDENED = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 
