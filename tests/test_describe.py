@@ -1,13 +1,15 @@
 """What `retouch train METHOD --help` and `--preset` know of a method, without PyTorch."""
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 
 import pytest
 from small import write_faces
 
-from retouch.cli import main
+from retouch.cards import cards
+from retouch.cli import app, main
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
 from retouch.training import describe
@@ -44,13 +46,41 @@ def test_help_needs_no_pytorch():
     assert "discriminator_width=64" in done.stdout
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_quick_preset_fits_the_method(name, tmp_path):
-    quick = describe.preset(name, "quick")
+PRESETS = [(name, preset) for name in METHODS for preset in describe.presets(name)]
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_a_preset_fits_the_method_and_all_of_it_counts(name, preset, tmp_path):
+    both = describe.preset(name, preset)
     kind, build = METHODS[name].load()
-    assert build(configure(kind, quick["config"])).networks
-    settings = Settings(data=("photos",), output=tmp_path, **quick["settings"])
-    assert 0 < settings.minutes <= 5
+    assert build(configure(kind, both["config"])).networks
+    words = ["train", name, "--data", "photos", "--output", str(tmp_path), "--preset", preset]
+    _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+    assert {key: getattr(bound.kwargs["settings"], key) for key in both["settings"]} == both["settings"]
+    assert preset != "quick" or 0 < both["settings"]["minutes"] <= 5
+
+
+@pytest.mark.parametrize(
+    "card", [card for card in cards().values() if card.command], ids=lambda card: card.name
+)
+def test_the_shipped_preset_makes_the_networks_that_are_shipped(card):
+    _, bound, _ = app.parse_args(shlex.split(card.command)[1:], print_error=False, exit_on_error=False)
+    shipped = dict(pair.split("=", 1) for pair in bound.kwargs["set_"])
+    preset = describe.preset(card.method, "shipped")["config"]
+    if card.name == "glcic-cifar10":  # larger, for smaller pictures
+        preset |= {"width": 48}
+    if card.name == "search-faces-softmax":  # one of the three losses that are compared
+        preset |= {"adversarial_loss": "softmax_cross_entropy"}
+    assert shapes(card.method, preset) == shapes(card.method, shipped)
+
+
+def shapes(method, config):
+    kind, build = METHODS[method].load()
+    return {
+        (name, key): tensor.shape
+        for name, network in build(configure(kind, config), training=False).networks.items()
+        for key, tensor in network.state_dict().items()
+    }
 
 
 def test_a_preset_stands_in_for_what_is_not_given(tmp_path, capsys):
@@ -82,7 +112,7 @@ def test_a_preset_stands_in_for_what_is_not_given(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["glcic", "--preset", "fast"], "expected a preset of glcic among quick, got 'fast'"),
+        (["glcic", "--preset", "fast"], "expected a preset of glcic among quick, shipped, got 'fast'"),
         (["glicc", "--preset", "quick"], "expected a method among"),
         (["glcic", "--steps", "2.5"], "expected a whole number, got '2.5'"),
         (["glcic", "--size", "64.9"], "expected a whole number, got '64.9'"),

@@ -12,6 +12,7 @@ import pytest
 
 from retouch.cli import app
 from retouch.methods import METHODS
+from retouch.training.describe import presets
 from retouch.training.settings import FIXED, Settings, configure
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -55,8 +56,7 @@ def settings_of(words: list[str]) -> Settings:
     """Checks a command as ``retouch`` itself would, but for what is on the disk."""
     _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
     if words[0] == "train":
-        kind, _ = METHODS[bound.args[0]].load()
-        configure(kind, dict(pair.split("=", 1) for pair in bound.kwargs["set_"]))
+        config_of(words)
     return bound.kwargs.get("settings")
 
 
@@ -64,7 +64,10 @@ def config_of(words: list[str]) -> dict[str, Any]:
     """The method's settings that a command to train asks for, but for the place of the VGG-19."""
     _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
     kind, _ = METHODS[bound.args[0]].load()
-    config = vars(configure(kind, dict(pair.split("=", 1) for pair in bound.kwargs["set_"])))
+    preset = bound.kwargs.get("preset")
+    values = presets(bound.args[0])[preset]["config"] if preset else {}
+    values |= dict(pair.split("=", 1) for pair in bound.kwargs["set_"])
+    config = vars(configure(kind, values))
     return {name: value for name, value in config.items() if name != "features"}
 
 

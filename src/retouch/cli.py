@@ -202,7 +202,7 @@ app.command(
     name="train",
     config=_preset,
     help="Train a method on photographs; with METHOD --help: its own settings too.",
-    help_epilogue="Example: retouch train recurrent --data photos --output runs/first --minutes 120",
+    help_epilogue="Example: retouch train recurrent --preset shipped --data photos --output runs/first",
 )
 app.command(
     "retouch.training.command:export",

@@ -94,8 +94,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
         "config": {"width": 16, "skip": True, "hole_channel": True, "learning_rate": 1e-3},
-    }
-}
+    },
+    "shipped": {  # dcgan-faces
+        "settings": {
+            "size": 64, "batch": 16, "whole": True, "jitter": 0.06, "colour": 0.05, "ratio": (0.25, 0.25),
+            "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 21_000,
+        },
+        "config": {
+            "width": 48, "blocks": 1, "skip": True, "hole_channel": True, "psnr": 1.0, "ssim": 1.0, "mirror": True,
+            "prior": 0.002, "prior_start": 19_320, "learning_rate": 1e-3, "beta1": 0.9, "warmup": 200,
+            "total_steps": 21_000,
+        },
+    },
+}  # fmt: skip
 
 
 def content_loss(completed: Tensor, image: Tensor) -> Tensor:

@@ -87,7 +87,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "width": 16, "discriminator_width": 16, "generator_steps": 600, "inverter_steps": 300,
             "inverter_width": 16, "restarts": 2, "refine_steps": 30, "search_steps": 100,
         },
-    }
+    },
+    "shipped": {  # search-faces-sigmoid; the other two with their adversarial_loss
+        "settings": {
+            "size": 64, "batch": 32, "whole": True, "ratio": (0.05, 0.4),
+            "masks": ("center=0.5", "strokes=0.2", "boxes=0.15", "rectangle=0.15"), "ema": 0.99, "steps": 720,
+        },
+        "config": {
+            "width": 32, "discriminator_width": 16, "inverter_width": 32, "learning_rate": 5e-4, "generator_steps": 500,
+            "inverter_steps": 220, "reconstruction": 10.0, "inverter_latent": 0.02, "refine_steps": 10, "restarts": 2,
+        },
+    },
 }  # fmt: skip
 
 

@@ -129,7 +129,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "width": 12, "residual_blocks": 2, "fusion_blocks": 1, "perceptual": 0.0, "low_pass_perceptual": 0.0,
             "style": 0.0, "learning_rate": 5e-4, "smooth_start": True,
         },
-    }
+    },
+    "shipped": {  # recurrent-scenes and recurrent-faces, but for what needs a VGG-19
+        "settings": {
+            "size": 128, "batch": 4, "ema": 0.998, "masks": ("strokes=0.6", "boxes=0.4"), "ratio": (0.1, 0.5),
+            "steps": 12_000,
+        },
+        "config": {
+            "activation": "shifted_relu", "padding": "zeros", "smooth_start": True, "composite": True,
+            "l1": 1.0, "hole_l1": 2.0, "ssim": 2.0, "perceptual": 0.0, "style": 0.0, "low_pass_perceptual": 0.0,
+            "adversarial": 0.0, "feature_matching": 0.0, "low_pass": 0.0, "high_pass": 0.0, "edge_l1": 0.0,
+            "learning_rate": 5e-4, "beta1": 0.9, "beta2": 0.99, "clip": 1.0, "warmup": 100, "total_steps": 12_000,
+        },
+    },
 }  # fmt: skip
 
 

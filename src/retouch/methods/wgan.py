@@ -97,7 +97,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "width": 16, "critic_steps": 2, "generator_steps": 600, "inverter_steps": 300, "enhancement_depth": 5,
             "enhancement_width": 16, "pairs": "blur", "restarts": 2, "refine_steps": 30, "search_steps": 100,
         },
-    }
+    },
+    "shipped": {  # wgan-faces
+        "settings": {
+            "size": 64, "batch": 32, "whole": True, "ratio": (0.05, 0.4),
+            "masks": ("center=0.5", "strokes=0.2", "boxes=0.15", "rectangle=0.15"), "ema": 0.995, "steps": 7800,
+        },
+        "config": {
+            "width": 32, "latent": 96, "critic_steps": 1, "learning_rate": 1e-3, "beta1": 0.5, "reconstruction": 1000.0,
+            "generator_steps": 3500, "inverter_steps": 3700, "inverter_latent": 0.02, "enhancement_depth": 6,
+            "enhancement_width": 24, "pair_steps": 5, "refine_steps": 5, "spread": 0.8,
+        },
+    },
 }  # fmt: skip
 
 

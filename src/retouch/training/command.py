@@ -25,7 +25,8 @@ def train(
 
     Args:
         method: A name from "retouch methods".
-        preset: Settings that stand in for options not given; "quick" is a smoke run of minutes on two cores.
+        preset: Settings that stand in for options not given: "shipped", as the shipped models were made; "quick", a
+            smoke run of minutes on two cores.
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """

@@ -92,8 +92,9 @@ def fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     given = {argument.name: [token.value for token in argument.tokens] for argument in arguments}
     method, name = given.get("METHOD") or [], given.get("--preset") or []
     if method and name:
-        settings = preset(method[0], name[0])["settings"]
-        Dict(settings, source=f"preset {name[0]}", use_commands_as_keys=False)(app, commands, arguments)
+        # below the command's name: Cyclopts would take "batch" for the other command
+        settings = {commands[-1]: preset(method[0], name[0])["settings"]}
+        Dict(settings, source=f"preset {name[0]}")(app, commands, arguments)
 
 
 def say_settings(tokens: Sequence[str]) -> None:
