@@ -611,6 +611,9 @@ def test_the_page_is_whole(site):
         (["--input", "/nowhere/at/all"], "input"),
         (["--port", "70000"], "65535"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+        (["--allow-host", "box:8080"], "box:8080"),  # no Host would ever be that
+        (["--allow-host", "http://box/"], "a name alone"),
+        (["--allow-host", "bücher.example"], "a name alone"),  # browsers send xn--bcher-kva.example
     ],
 )
 def test_servers_that_cannot_be(arguments, words, capsys):

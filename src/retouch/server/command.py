@@ -48,7 +48,12 @@ def serve(
 
         from retouch.server.app import create_app
         from retouch.server.connections import Connection
-        from retouch.server.doors import is_loopback
+        from retouch.server.doors import is_host, is_loopback
+    for name in allow_host:
+        if not is_host(name):
+            raise ServerError(
+                f"expected --allow-host to be a name alone, such as photos.example, got {name!r}"
+            )
     secret = _token(token, token_file)
     if not (secret or insecure or is_loopback(host)):
         raise ServerError(

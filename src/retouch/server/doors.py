@@ -8,6 +8,7 @@
 
 import hmac
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ SEALS = {
     "X-Frame-Options": "DENY",
 }
 GUARDED = ("/api/", "/metrics")
+NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)  # of a host, as it stands in a header
 
 
 class Doors:
@@ -122,6 +124,11 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_host(name: str) -> bool:
+    """Whether a Host header could name this: no port, no scheme, no letter beyond ASCII."""
+    return bool(NAME.fullmatch(name)) or _is_address(name)
 
 
 def is_loopback(host: str) -> bool:
