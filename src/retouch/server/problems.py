@@ -4,6 +4,7 @@ Every answer that is no success is ``{"error": code, "detail": sentence, "errors
 sentence for clients of IOPaint, which look there. No text of Python or of a library reaches a client.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 
@@ -114,9 +115,9 @@ def _unnamed(error: RetouchError) -> str:
 
 def problem_of_fields(error: ValidationError) -> HttpError:
     """422 for fields that are not as they should be: the first of them, and how many more there are."""
-    found = error.errors(include_url=False, include_context=True, include_input=False)
+    found = error.errors(include_url=False, include_context=False)
     first = found[0]
-    name = ".".join(map(str, first["loc"])) or "body"
+    name = ".".join(map(str, first["loc"])) if first["loc"] else "body"
     match first["type"]:
         case "missing":
             text = f"expected a field {name!r}, got none"
@@ -124,7 +125,21 @@ def problem_of_fields(error: ValidationError) -> HttpError:
             text = f"unknown field {name[:80]!r}"
         case "json_invalid":
             text = "expected a body in JSON, got something else"
-        case _:
-            text = f"{name}: {first['msg'].replace('Input should be', 'expected')}"
+        case kind:
+            wanted = first["msg"].replace("Input should be", "expected")
+            if kind.startswith("int_"):
+                wanted = "expected a whole number"
+            text = f"{name}: {wanted}, got {_shown(first['input'])}"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return HttpError(422, text + more)
+
+
+def _shown(value: object) -> str:
+    """What came, in few characters."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "one of too many digits"
+    if isinstance(value, str) and len(value) > 40:
+        value = f"{value[:40]}…"
+    return json.dumps(value, ensure_ascii=False)
