@@ -215,6 +215,13 @@ def test_adjust_mask_and_preview(site):
     assert abs(shown.getpixel((0, 0)) - 40000 / 257) <= 1
 
 
+def test_a_server_of_larger_photographs_adjusts_their_masks():
+    mask = base64.b64encode(png(np.zeros((10_001, 10_000), np.uint8))).decode()
+    with serving(Settings(model="telea", max_megapixels=101)) as site:
+        answer = site.post("/api/v1/adjust_mask", json={"mask": mask, "operate": "reverse"})
+        assert answer.status_code == 200, answer.text
+
+
 # ---- what is refused --------------------------------------------------------------------------------------
 
 
