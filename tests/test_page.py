@@ -621,6 +621,16 @@ def test_a_phone(browser, site, tmp_path, scheme):
         assert (corner < 80) == (scheme == "dark")
 
 
+@pytest.mark.parametrize(("width", "rows"), [(280, 2), (320, 2), (599, 2), (600, 1), (667, 1)])
+def test_all_tools_fit_a_narrow_window(browser, site, width, rows):
+    """320: the narrowest phones, and a desktop's window at four times its size; 600 and more: a phone that lies."""
+    with page_at(browser, site.url, viewport={"width": width, "height": 375}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [button.bounding_box() for button in page.locator("#tools button").all()]
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= width and box["width"] >= 24 for box in boxes)
+        assert page.locator("#tools").bounding_box()["height"] < 60 * rows
+
+
 def test_fingers_paint_and_pinch(browser, site):
     """One finger paints; a second one turns the stroke into a zoom, and nothing is painted."""
     options = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
