@@ -598,6 +598,39 @@ def test_nothing_painted_is_nothing_to_fill(page):
     nothing()
 
 
+def test_no_change_of_the_mask_is_hidden(page):
+    """While before and after are shown, the mask is not."""
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    fill(page)
+    for keys in (["i"], ["Control+z"], ["Control+Shift+Z"], ["Delete"]):
+        page.click("#compare")
+        assert page.get_attribute("#compare", "aria-pressed") == "true"
+        for key in keys:
+            page.keyboard.press(key)
+        assert page.get_attribute("#compare", "aria-pressed") == "false", keys
+    assert not mask_of(page).any()
+
+
+def test_what_cannot_be_dropped_is_shown_so(browser):
+    """While a photo is filled another one is not opened: the pointer says so, and the stage invites nothing."""
+    script = """() => {
+        const dataTransfer = new DataTransfer();
+        dispatchEvent(new DragEvent("dragover", { dataTransfer, cancelable: true }));
+        return document.body.classList.contains("dropping");
+    }"""
+    model = Gated()
+    with serving(predictor=model) as site, page_at(browser, site.url) as page:
+        open_photo(page, encoded(photo()))
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        page.click("#complete")
+        page.wait_for_selector("#working:visible")
+        assert not page.evaluate(script)
+        model.gate.set()
+        page.wait_for_selector("#working", state="hidden")
+        assert page.evaluate(script)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone(browser, site, tmp_path, scheme):
     options = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}

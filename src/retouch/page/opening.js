@@ -6,7 +6,7 @@ import { Mask } from "./mask.js";
 import { loadMask } from "./painting.js";
 import { listPhotos, notice, pickOff } from "./panels.js";
 import * as service from "./service.js";
-import { state, steps, view } from "./state.js";
+import { locked, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
 
 const SIDE = 16384; // pixels: the longest side that browsers draw
@@ -109,7 +109,8 @@ addEventListener("paste", (event) => {
 });
 addEventListener("dragover", (event) => {
   event.preventDefault();
-  document.body.classList.add("dropping");
+  if (locked()) event.dataTransfer.dropEffect = "none"; // nothing would be opened
+  else document.body.classList.add("dropping");
 });
 addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
 addEventListener("drop", (event) => {

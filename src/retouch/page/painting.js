@@ -1,5 +1,6 @@
 // Painting: the tools, and what can be done to the mask as a whole.
 
+import { compare } from "./filling.js";
 import { job } from "./job.js";
 import { pictureOf, sizeOf } from "./opening.js";
 import { notice, pickOff, save } from "./panels.js";
@@ -28,15 +29,15 @@ export const tools = {
 };
 export const pointer = listen(view, tools);
 
-/** Ends a change of the mask and makes it a step. */
+/** Ends a change of the mask and makes it a step. Before and after are put away: there the mask is not seen. */
 function remember() {
   const { bytes, swap } = state.mask.end();
   const again = () => {
     swap();
-    view.draw();
+    compare(false);
   };
   if (bytes) steps.push({ undo: again, redo: again, bytes });
-  view.draw();
+  compare(false);
 }
 
 export function take(tool) {
