@@ -142,4 +142,4 @@ def _shown(value: object) -> str:
         return "one of too many digits"
     if isinstance(value, str) and len(value) > 40:
         value = f"{value[:40]}…"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, default=lambda other: "something else")
