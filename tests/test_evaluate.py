@@ -406,6 +406,15 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, An
         settings(tmp_path, tmp_path / "out", **changes)
 
 
+def test_numbers_that_are_not_whole_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--photos", "--size", "--seed", "--pictures", "--workers", "--threads"):
+        assert main(["evaluate", "--data", str(data), "--output", str(tmp_path / "out"), option, "1.5"]) == 2
+        assert f"{option}: expected a whole number, got '1.5'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("content", ["{}\n", "no json\n", "[1]\n", '{"format": 1}\n{"photo": 1}\n', "\xff\n"])
 def test_foreign_results_are_refused(data: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "out").mkdir()

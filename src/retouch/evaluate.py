@@ -7,7 +7,6 @@ nothing but the folder, so that processes can work side by side.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,11 @@ from retouch import cases, masks, protocols, results, sources
 from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
 from retouch.models import DEFAULT, load
+from retouch.options import Whole
 from retouch.results import Row
 from retouch.sources import Source
 from retouch.summary import extremes, ranked
-from retouch.workers import in_processes
+from retouch.workers import cores, in_processes
 
 BACKBONES = ("alex", "vgg", "squeeze")  # of LPIPS, as torchmetrics names them
 SUM = 12  # digits of a sum that a row keeps
@@ -58,12 +58,12 @@ class Settings:
     model: Annotated[tuple[str, ...], Parameter(show_default=False)] = (DEFAULT,)
     masks: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
     protocol: str | None = None
-    photos: int | None = None
-    size: int | None = None
-    seed: int = 0
-    pictures: int = 12
-    workers: int = 1
-    threads: int | None = None
+    photos: Whole | None = None
+    size: Whole | None = None
+    seed: Whole = 0
+    pictures: Whole = 12
+    workers: Whole = 1
+    threads: Whole | None = None
     lpips: str | None = None
     features: Path | None = None
 
@@ -76,7 +76,7 @@ class Settings:
 
     @property
     def cores(self) -> int:
-        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+        return self.threads or max(1, cores() // self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,9 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     with results.appending(settings.output, about, FIXED) as (there, append):
         _check_same(there, sums, settings.output)
         done = {results.key(row) for row in there}
-        jobs = [job for job in _jobs(settings, index, sums) if results.key(job.about) not in done]
-        wanted = sum(1 for _ in _jobs(settings, index, sums))
-        count, failures = wanted - len(jobs), 0
+        every = list(_jobs(settings, index, sums))
+        jobs = [job for job in every if results.key(job.about) not in done]
+        wanted, count, failures = len(every), len(every) - len(jobs), 0
         if progress:
             progress(count, wanted, failures)
         for row in _rows(settings, jobs):

@@ -5,13 +5,14 @@ import importlib.resources
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
 from retouch import plots, protocols, results, summary, tables
+from retouch.cards import SUFFIXES, parse_card
 from retouch.cases import ORIGINAL, picture_of
 from retouch.errors import DataError, needs
 from retouch.image import atomic_write
@@ -303,7 +304,7 @@ def _markdown(content: Content, drawn: list[str], training: list[str]) -> str:
 
 def _own(models: Sequence[str], card: Path) -> str | None:
     """That of the measured models which is the card's own, by the path of its file, or by its name where one has it."""
-    files = {card.stem + suffix for suffix in (".onnx", ".safetensors")}
+    files = {card.stem + suffix for suffix in SUFFIXES}
     found = [model for model in models if Path(model).name in files]
     if len(found) < 2:
         return found[0] if found else None
@@ -319,10 +320,6 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     Raises:
         DataError, ModelError, OSError: no results, no card, or a disk that refuses.
     """
-    from dataclasses import replace
-
-    from retouch.cards import parse_card
-
     found = results.read(folder)
     path = [Path(str(one)) for one in found.about.get("data", ())]
     name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)

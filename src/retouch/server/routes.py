@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
@@ -13,6 +12,7 @@ from retouch import cards
 from retouch.classical import CLASSICAL
 from retouch.encode import format_of
 from retouch.engine import BLENDS
+from retouch.methods import METHODS
 from retouch.models import Model
 from retouch.server import gallery, schema
 from retouch.server.asks import MOST_VARIANTS, ModelRequest
@@ -20,8 +20,6 @@ from retouch.server.bodies import small_json
 from retouch.server.completing import MEDIA
 from retouch.server.house import House
 from retouch.server.problems import HttpError, responses
-
-SEARCHES = ("wgan", "dcgan_search")  # methods whose models have several answers
 
 
 def model_routes(house: House) -> APIRouter:
@@ -112,7 +110,7 @@ def _baseline(name: str, shipped: Iterable[cards.Card]) -> list[dict[str, str | 
 def _several(loaded: Model | None, card: cards.Card | None) -> bool:
     if loaded is not None:
         return len(loaded.answers(2)) > 1
-    return card is not None and card.method in SEARCHES
+    return card is not None and card.method in METHODS and METHODS[card.method].searches
 
 
 def gallery_routes(house: House) -> APIRouter:
@@ -168,14 +166,14 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     """Alive, ready, and counted."""
     router = APIRouter(tags=["state"])
 
-    def state(status: str) -> dict[str, Any]:
-        return {"status": status, "model": house.shelf.current}
+    def state(status: str) -> schema.StateAnswer:
+        return schema.StateAnswer(status=status, model=house.shelf.current)
 
     @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses=responses())
     async def alive() -> schema.StateAnswer:
         """Whether the server is alive."""
-        return schema.StateAnswer(**state("alive"))
+        return state("alive")
 
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=responses(503))
@@ -185,7 +183,7 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
             raise HttpError(503, "the server is shutting down")
         if house.shelf.loaded(house.shelf.current) is None:
             raise HttpError(503, "the model is still being loaded", {"Retry-After": "1"})
-        return schema.StateAnswer(**state("ready"))
+        return state("ready")
 
     @router.get(
         "/metrics",

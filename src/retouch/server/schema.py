@@ -109,12 +109,12 @@ def body_of(content: dict[str, Any]) -> dict[str, Any]:
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` of an operation that takes a model as JSON."""
-    return body_of({"application/json": {"schema": _inline(model)}})
+    return body_of({"application/json": {"schema": model.model_json_schema()}})
 
 
 def inpaint_body() -> dict[str, Any]:
     """A form with two files, or JSON with two pictures in base64."""
-    form = _inline(FormOptions)
+    form = FormOptions.model_json_schema()
     form["properties"] = {"image": PICTURE, "mask": PICTURE, **form["properties"]}
     form["required"] = ["image", "mask"]
     return body_of(
@@ -123,7 +123,7 @@ def inpaint_body() -> dict[str, Any]:
                 "schema": form,
                 "encoding": {name: {"contentType": "application/octet-stream"} for name in ("image", "mask")},
             },
-            "application/json": {"schema": _inline(InpaintRequest)},
+            "application/json": {"schema": InpaintRequest.model_json_schema()},
         }
     )
 
@@ -168,7 +168,3 @@ def png_answer(description: str) -> dict[int | str, dict[str, Any]]:
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         }
     }
-
-
-def _inline(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema()
