@@ -141,5 +141,5 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return "one of too many digits"
     if isinstance(value, str) and len(value) > 40:
-        value = f"{value[:40]}…"
+        value = f"{value[:40]}..."
     return json.dumps(value, default=lambda other: "something else")
