@@ -192,6 +192,16 @@ def test_a_torn_line_is_measured_again(data: Path, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "out") == whole
 
 
+def test_a_first_line_that_was_torn_is_written_again(data: Path, tmp_path: Path) -> None:
+    evaluate.evaluate(settings(data, tmp_path / "out"))
+    whole, path = rows_of(tmp_path / "out"), tmp_path / "out" / "results.jsonl"
+    for end in (0, 5, 40):
+        (tmp_path / "out" / "masks").rename(tmp_path / f"masks{end}")
+        path.write_bytes(path.read_bytes()[:end])
+        assert evaluate.evaluate(settings(data, tmp_path / "out")).made == 4
+        assert rows_of(tmp_path / "out") == whole
+
+
 def test_a_line_torn_within_a_letter_is_left_out(data: Path, tmp_path: Path) -> None:
     (data / "0.png").rename(data / "Straße-日本.png")
     evaluate.evaluate(settings(data, tmp_path / "out"))
@@ -228,6 +238,18 @@ def test_other_files_of_the_same_names_need_another_folder(data: Path, tmp_path:
     Image.new("RGB", (48, 40)).save(data / "3.png")
     with pytest.raises(DataError, match="name another --output"):
         evaluate.evaluate(settings(data, tmp_path / "out", **known | {"model": ("telea",)}))
+
+
+def test_weights_that_change_meanwhile_end_the_run(data: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path, "mine", tiny_network(channels=4))
+    cases.model_of.cache_clear()
+
+    def trained_on(*_: int) -> None:
+        write_model(tmp_path, "mine", tiny_network(channels=8))
+
+    with pytest.raises(DataError, match=r"mine\.onnx: expected the weights that this evaluation began with"):
+        evaluate.evaluate(settings(data, tmp_path / "out", model=(str(model),)), trained_on)
+    assert results.read(tmp_path / "out").rows == []
 
 
 def test_masks_without_results_are_not_taken_over(data: Path, tmp_path: Path) -> None:
@@ -346,6 +368,15 @@ def test_two_folders_of_masks_need_two_names(data: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_masks_has_a_name_from_within(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row without a name of its masks would be taken for a photo's features."""
+    monkeypatch.chdir(data)
+    evaluate.evaluate(settings(data, tmp_path / "out", masks=(".",)))
+    assert {row["masks"] for row in rows_of(tmp_path / "out")} == {"photos"}
+
+
 def test_a_hole_without_anything_known_is_recorded(data: Path, tmp_path: Path) -> None:
     evaluate.evaluate(settings(data, tmp_path / "out", masks=("center:1-1",)))
     assert all("leaves known pixels" in row["error"] for row in results.read(tmp_path / "out").rows)
@@ -415,7 +446,13 @@ def test_numbers_that_are_not_whole_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", ["{}\n", "no json\n", "[1]\n", '{"format": 1}\n{"photo": 1}\n', "\xff\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}\n", "no json\n", "[1]\n", '{"format": 1}\n{"photo": 1}\n', "\xff\n",
+        '{"mine": 1}', "no line", '{"mine": 1}\n{"mine": 2}',
+    ],
+)  # fmt: skip
 def test_foreign_results_are_refused(data: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").write_bytes(content.encode("latin-1"))

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ class Job:
 def masks_name(spec: str) -> str:
     """``strokes:0.1-0.2`` as tables have it: ``strokes 0.1-0.2``; a folder by its name."""
     kind, _, ratio = spec.partition(":")
-    return f"{kind} {ratio}".strip() if kind in masks.KINDS else Path(spec).name
+    return f"{kind} {ratio}".strip() if kind in masks.KINDS else Path(os.path.abspath(spec)).name
 
 
 def slug(name: str) -> str:
@@ -83,6 +84,7 @@ def measured(terms: Terms, job: Job) -> Row:
     """The row of a job. What is wrong with a photo or a completion is in its ``error``.
 
     Raises:
+        DataError: the model's weights are others than when the evaluation began.
         OSError: a mask or picture cannot be written.
     """
     row = job.about
@@ -95,8 +97,15 @@ def measured(terms: Terms, job: Job) -> Row:
         hole = hole_of(terms, job, photo.size)
     except (ImageError, DataError, MaskError, MemoryError) as error:
         return row | {"error": _reason(error)}
+    model = model_of(job.model, terms.threads)
+    wanted = job.sums.get("model_sum", "")
+    if not model.sha256.startswith(wanted):
+        raise DataError(
+            f"{job.model}: expected the weights that this evaluation began with, got others (a run that trains on?): "
+            "name another --output"
+        )
     try:
-        predictor = model_of(job.model, terms.threads).predictor
+        predictor = model.predictor
         started = time.perf_counter()
         completed = engine.complete(photo, hole, predictor, seed=terms.seed)
         seconds = time.perf_counter() - started

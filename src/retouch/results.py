@@ -124,6 +124,7 @@ def appending(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
+    _check_ours(path)
     drop_torn_line(path)
     rows: list[Row] = []
     new = not path.exists() or path.stat().st_size == 0
@@ -147,6 +148,25 @@ def appending(
         raise
     finally:
         os.close(descriptor)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses a file whose first line is not what evaluations write, also where that line was cut off.
+
+    Raises:
+        DataError: it is none of ours; nothing of it is touched.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        line = file.readline()
+    if not line.endswith(b"\n"):
+        begun = f'{{"format": {FORMAT}, '.encode()
+        ours = line.startswith(begun) or begun.startswith(line)
+    else:
+        ours = parsed(line.decode("utf-8", "replace"), f"{path}, line 1").get("format") == FORMAT
+    if not ours:
+        raise DataError(f"{path}: expected results of format {FORMAT}, got others")
 
 
 def append_line(descriptor: int, row: Row, path: Path) -> None:
