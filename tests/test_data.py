@@ -309,6 +309,16 @@ def test_samples_have_the_stated_types(folder: Path) -> None:
     assert hole.shape == (1, 16, 16) and hole.dtype == torch.bool and 0.1 <= hole.float().mean() <= 0.4
 
 
+def test_a_decoding_process_that_dies_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(self: object) -> None:
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+    monkeypatch.setattr("torch.utils.data.dataloader._SingleProcessDataLoaderIter._next_data", died)
+    with pytest.raises(TrainingError, match="decoding processes to live, got one that died") as caught:
+        take(photos(folder), 1)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than this machine has cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_whatever_the_workers(folder: Path, workers: int) -> None:
