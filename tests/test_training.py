@@ -234,8 +234,8 @@ def test_resume_is_exactly_the_uninterrupted_run(
 def test_resume_drops_the_logs_of_steps_to_be_done_again(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "whole", steps=8, log_every=1)
     run(photos, tmp_path / "killed", steps=5, log_every=1)
-    with open(tmp_path / "killed" / "stats.jsonl", "a") as file:
-        file.write('{"step": 6, "total": 1.0}\n{"step": 7, "tot')  # as a kill after the checkpoint leaves it
+    with open(tmp_path / "killed" / "stats.jsonl", "ab") as file:
+        file.write(b'{"step": 6, "total": 1.0}\n\xff\x00\n{"step": 7, "tot')  # as a kill or a crash leaves it
     run(photos, tmp_path / "killed", steps=8, log_every=1, resume=True)
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
@@ -367,6 +367,20 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
         assert torch.equal(tensors["w"], torch.full((3,), float(state["step"])))
     write_checkpoint(tmp_path, {"step": 3}, weights(3))
     assert [left.name for left in (tmp_path / "checkpoint").iterdir()] == ["0000000003"]
+
+
+def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path, {"step": 1}, {"generator": {"w": torch.ones(3)}})
+    before = files(tmp_path)
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_flush", full)
+    with pytest.raises(TrainingError, match=r"expected to write a checkpoint, got .*No space left"):
+        write_checkpoint(tmp_path, {"step": 2}, {"generator": {"w": torch.zeros(3)}})
+    assert files(tmp_path) == before
+    assert [kept.name for kept in (tmp_path / "checkpoint").iterdir()] == ["0000000001"]
 
 
 def script(tmp_path: Path, photos: str, output: Path, overrides: str = "{}", **changes: Any) -> list[str]:

@@ -106,6 +106,7 @@ def write_checkpoint(
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)  # a full disk needs the space
         raise TrainingError(f"{target}: expected to write a checkpoint, got {error}") from error
     return target
 

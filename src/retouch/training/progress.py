@@ -149,14 +149,14 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
 
 
 def _truncate(stats: Path, step: int) -> None:
-    """Drops the lines of steps after ``step``, which will be done again, and a line that was cut off."""
+    """Drops the lines of steps after ``step``, which will be done again, and a line that was cut off or damaged."""
     kept = []
-    for line in stats.read_text().splitlines() if stats.exists() else ():
+    for line in stats.read_bytes().splitlines() if stats.exists() else ():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+                kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
             continue
     draft = stats.with_name(f".{stats.name}")
-    draft.write_text("".join(kept))
+    draft.write_bytes(b"".join(kept))
     draft.replace(stats)
