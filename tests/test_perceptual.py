@@ -91,6 +91,14 @@ def test_bad_files_are_one_clear_line(tmp_path):
     save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="expected a VGG-19"):
         perceptual.load_vgg(tmp_path / "other.safetensors")
+    sixteen = {}  # VGG-16 in torchvision: its third and fourth groups have one convolution less
+    for number, inputs, outputs in ((0, 3, 4), (2, 4, 4), (5, 4, 4), (7, 4, 4), (10, 4, 6), (12, 6, 6),
+                                    (14, 6, 6), (17, 6, 8), (19, 8, 8)):  # fmt: skip
+        sixteen[f"features.{number}.weight"] = torch.zeros(outputs, inputs, 3, 3)
+        sixteen[f"features.{number}.bias"] = torch.zeros(outputs)
+    save_file(sixteen, tmp_path / "sixteen.safetensors")
+    with pytest.raises(ModelError, match=r"expected a VGG-19.*got features\.19 of .* in place of conv3_4"):
+        perceptual.load_vgg(tmp_path / "sixteen.safetensors")
     with pytest.raises(ModelError, match="expected SqueezeNet"):
         perceptual.LPIPS(tmp_path / "other.safetensors", tmp_path / "other.safetensors")
 

@@ -63,6 +63,7 @@ class VGG19Features(nn.Module):
         if not self.taps or self.taps[0] != "1_1":
             raise ModelError("expected a VGG-19 (torchvision's names, or distilled); got other layer names")
         wanted = {tap: names(tap) for tap in self.taps}
+        self._check(tensors, wanted)
         if self.distilled:
             wanted |= {f"aux{tap}": f"{names(tap)}_aux" for tap in PERCEPTUAL_TAPS} | {"scale": "conv0"}
         for key, name in wanted.items():
@@ -74,6 +75,19 @@ class VGG19Features(nn.Module):
     @staticmethod
     def _torchvision_name(tap: str) -> str:
         return f"features.{VGG19[tap]}"
+
+    @staticmethod
+    def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, str]) -> None:
+        """Refuses layers that do not follow one another as VGG-19's: other networks have the same names."""
+        channels = 3
+        for tap, name in zip(VGG19, wanted.values(), strict=False):
+            shape = tuple(tensors[f"{name}.weight"].shape)
+            if wanted.get(tap) != name or shape[1:] != (channels, 3, 3) or f"{name}.bias" not in tensors:
+                raise ModelError(
+                    f"expected a VGG-19, each 3 x 3 convolution after the one before; got {name} of {shape} "
+                    f"in place of conv{tap}"
+                )
+            channels = shape[0]
 
     def _conv(self, x: Tensor, key: str) -> Tensor:
         return F.conv2d(x, self.get_buffer(f"w{key}"), self.get_buffer(f"b{key}"))
