@@ -40,6 +40,9 @@ def test_card_survives_json() -> None:
     card = tiny_card(b"weights")
     assert parse_card(card.to_json(), "x.json") == card
     assert parse_card(card.to_json().encode(), "x.json") == card
+    # a name on the disk that is not UTF-8, as a run's data may have
+    odd = dataclasses.replace(card, training_data="caf\udce9")
+    assert parse_card(odd.to_json().encode(), "x.json") == odd
 
 
 def test_card_needs_neither_quality_nor_notes() -> None:

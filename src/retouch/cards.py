@@ -53,7 +53,9 @@ class Card:
 
     def to_json(self) -> str:
         """The card as the text of a JSON file; ``parse_card`` reads it back."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # file names may hold bytes that are no UTF-8, which JSON can escape
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def parse_card(text: str | bytes, source: str) -> Card:
