@@ -24,7 +24,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import retouch
-from retouch.errors import TrainingError
+from retouch.errors import DataError, TrainingError
 from retouch.training import checkpoints, loop
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.loop import Finished, train
@@ -418,6 +418,8 @@ def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
         with subprocess.Popen(command, env=environment(), **pipes) as process:
             wait_for(lambda: checkpoints.holds_run(output), process)
             wait_for(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)
+            with pytest.raises(DataError, match="one that another writes to"):
+                run(photos, output, steps=steps[-1] + 2, log_every=1, resume=True)
             time.sleep(0.2 * rng.random())
             process.kill()
         steps.append(read_checkpoint(output)[0]["step"])
@@ -547,7 +549,7 @@ def test_init_that_does_not_fit_is_one_line(photos: str, tmp_path: Path) -> None
 
 def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="expected to write logs, got"):
+    with pytest.raises(TrainingError, match="expected a folder to write to, got"):
         run(photos, tmp_path / "file")
 
 

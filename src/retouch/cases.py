@@ -70,9 +70,10 @@ class Job:
 
 
 def masks_name(spec: str) -> str:
-    """``strokes:0.1-0.2`` as tables have it: ``strokes 0.1-0.2``; a folder by its name."""
+    """``strokes:0.1-0.2`` as tables have it: ``strokes 0.1-0.2``; a folder by its name; no mask is no name."""
     kind, _, ratio = spec.partition(":")
-    return f"{kind} {ratio}".strip() if kind in masks.KINDS else Path(os.path.abspath(spec)).name
+    named = kind in masks.KINDS or not spec
+    return f"{kind} {ratio}".strip() if named else Path(os.path.abspath(spec)).name
 
 
 def slug(name: str) -> str:

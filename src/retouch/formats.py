@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from retouch.errors import ImageError
+from retouch.errors import DataError, ImageError
 from retouch.exif import tiff_tags
 
 LEVEL = 3  # of deflate: the low bytes of 16 bits are noise, more effort gains under 3 % at twice the time
@@ -258,3 +258,23 @@ def _move_to_new(temporary: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(17, "File exists", str(target)) from None
         os.replace(temporary, target)
+
+
+def lock(descriptor: int, path: Path) -> None:
+    """Keeps others from what is open until it is closed, which the end of the process does, however that comes.
+
+    Raises:
+        DataError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(
+            f"{path}: expected an output of this run alone, got one that another writes to"
+        ) from error
+    except OSError:
+        return  # a file system without locks

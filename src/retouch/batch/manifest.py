@@ -18,6 +18,7 @@ from retouch import results
 from retouch.batch import storage
 from retouch.batch.work import PARTS, Row
 from retouch.errors import DataError
+from retouch.formats import lock
 
 NAME = "manifest.jsonl"
 BEGUN = f"{PARTS}/begun.jsonl"  # outputs that the run which goes on, or was killed, may write
@@ -113,7 +114,7 @@ def appending(output: str) -> Iterator[Callable[[Row], None]]:
     storage.make_folder(output)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        _lock(descriptor, path)
+        lock(descriptor, path)
         results.drop_torn_line(path)
         yield lambda row: results.append_line(descriptor, row, path)
     finally:
@@ -145,19 +146,3 @@ def _appending_files(output: str) -> Iterator[Callable[[Row], None]]:
     finally:
         if rows:
             flush()
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    """Ends with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(
-            f"{path}: expected an output of this run alone, got one that another writes to"
-        ) from error
-    except OSError:
-        return  # a file system without locks

@@ -260,17 +260,15 @@ def batches(
         multiprocessing_context=_context() if workers else None,
         prefetch_factor=4 if workers else None,
     )
-    made = iter(loader)
-    while True:
-        try:
-            batch_made = next(made)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainingError(
-                "expected the decoding processes to live, got one that died (no memory left?): the last checkpoint "
-                "is whole, --resume goes on from it, perhaps with fewer --workers"
-            ) from error
-        if isinstance(batch_made, TrainingError):
-            raise batch_made
-        yield batch_made[0], batch_made[1]
+    try:
+        for made in loader:
+            if isinstance(made, TrainingError):
+                raise made
+            yield made[0], made[1]
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "expected the decoding processes to live, got one that died (no memory left?): the last checkpoint "
+            "is whole, --resume goes on from it, perhaps with fewer --workers"
+        ) from error

@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from retouch.training.checkpoints import (
     versions,
     write_checkpoint,
 )
-from retouch.training.process import restored, signals
+from retouch.training.process import alone, restored, signals
 from retouch.training.progress import logs, progress, save_grid
 from retouch.training.settings import Settings, check_same, configure, plain
 
@@ -113,6 +113,7 @@ def train(
 
     Raises:
         TrainingError: settings, data or checkpoint that do not fit; a loss or a weight that is not finite.
+        DataError: another process trains in the same folder.
     """
     if entry is None and method not in METHODS:
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
@@ -160,7 +161,7 @@ def _train(
 ) -> Finished:
     first, many, run = fabric.is_global_zero, fabric.world_size > 1, settings.output
     together.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
-    with restored(settings.threads), signals() as caught:
+    with restored(settings.threads), signals() as caught, ExitStack() as held:
         # 1. The method, its average, and the state to go on with
         torch.manual_seed(settings.seed)
         try:
@@ -215,6 +216,8 @@ def _train(
             save_grid(run / "samples" / f"{state['step']:08d}.png", image, hole, completed)
 
         # 3. The steps
+        if first:
+            held.enter_context(alone(run))
         together.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()

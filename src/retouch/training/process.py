@@ -1,11 +1,16 @@
 """What training changes in its process, and puts back: signals, threads, random state."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+
+from retouch.errors import TrainingError
+from retouch.formats import lock
 
 
 @contextmanager
@@ -45,3 +50,26 @@ def restored(threads: int | None) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Makes a run's folder and keeps other processes from training there.
+
+    Raises:
+        DataError: another trains there.
+        TrainingError: the folder cannot be made.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{run}: expected a folder to write to, got {error}") from error
+    if os.name == "nt":  # folders cannot be opened there
+        yield
+        return
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        lock(descriptor, run)
+        yield
+    finally:
+        os.close(descriptor)

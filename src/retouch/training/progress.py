@@ -126,7 +126,6 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
         yield lambda rate: None
         return
     try:
-        run.mkdir(parents=True, exist_ok=True)
         _truncate(run / "stats.jsonl", state["step"])
         writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
     except OSError as error:
