@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retouch.batch import lists, storage
+from retouch.batch import storage
 from retouch.batch.pairs import Plan, plan
 from retouch.errors import DataError
+from retouch.photo import SUFFIXES
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def test_by_stem_in_folders_below() -> None:
     assert {job.model for job in found.jobs} == {"telea"}
 
 
-@pytest.mark.parametrize("suffix", lists.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_that_is_read(suffix: str) -> None:
     touch(f"p/a{suffix}", "m/a.png")
     assert [job.output for job in plan("p", "m", "out", "").jobs] == [f"a{suffix}"]

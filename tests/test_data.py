@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from retouch import sources
 from retouch.errors import DataError, TrainingError
+from retouch.photo import SUFFIXES
 from retouch.training import data
 
 KINDS = {"strokes": 0.5, "boxes": 0.5}
@@ -76,6 +77,13 @@ def test_index_lists_files_and_shards_by_name(folder: Path) -> None:
     found = [(Path(source.path).name, source.name) for source in sources.index((str(folder),))]
     files = [("a.png", ""), ("b.WEBP", ""), ("c.jpg", "")]
     assert sorted(found) == [*files, *(("d.tar", f"{n:06d}.png") for n in range(3, 7))]
+
+
+def test_every_suffix_of_a_format_that_is_read_counts(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"a{suffix.upper()}").touch()
+    (tmp_path / "a.txt").touch()
+    assert len(sources.index((str(tmp_path),))) == len(SUFFIXES) == 10
 
 
 def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:

@@ -14,6 +14,7 @@ FORMATS: dict[str, tuple[str, ...]] = {  # format: the suffixes that mean it, th
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
 }
+SUFFIXES = tuple(suffix for usual in FORMATS.values() for suffix in usual)
 
 
 @dataclass(frozen=True, slots=True)

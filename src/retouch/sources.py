@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from retouch.photo import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

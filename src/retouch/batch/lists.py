@@ -14,7 +14,6 @@ from retouch.batch import storage
 from retouch.errors import DataError, ImageError
 
 KINDS = (".csv", ".jsonl")
-SUFFIXES = tuple(suffix for usual in images.FORMATS.values() for suffix in usual)
 COLUMNS = ("image", "mask", "output", "model")
 NEEDED = COLUMNS[:2]
 LONGEST = 255  # bytes that a file's or folder's name may have on the usual file systems

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from retouch.batch import lists, storage
-from retouch.batch.lists import SUFFIXES
 from retouch.errors import DataError
+from retouch.photo import SUFFIXES
 from retouch.sources import Source
 
 SHOWN = 10  # names in a message; the rest is a number

@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from retouch.batch import storage, work
-from retouch.batch.lists import SUFFIXES
 from retouch.batch.pairs import Job, some
 from retouch.errors import DataError
+from retouch.photo import SUFFIXES
 from retouch.sources import Source
 
 

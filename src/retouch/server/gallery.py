@@ -13,6 +13,7 @@ from pathlib import Path
 
 from retouch import image as images
 from retouch.errors import ImageError
+from retouch.photo import SUFFIXES
 from retouch.server.problems import HttpError
 
 MOST = 1000  # files listed
@@ -25,13 +26,12 @@ def names(folder: Path) -> list[str]:
     Raises:
         HttpError: 404 for a folder that is gone.
     """
-    suffixes = tuple(suffix for all_of in images.FORMATS.values() for suffix in all_of)
     try:
         with os.scandir(folder) as entries:
             found = [
                 entry.name
                 for entry in entries
-                if entry.name.lower().endswith(suffixes)
+                if entry.name.lower().endswith(SUFFIXES)
                 and not entry.name.startswith(".")
                 and entry.name.encode(errors="ignore")
                 == os.fsencode(entry.name)  # UTF-8: JSON takes no other
