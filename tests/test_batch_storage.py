@@ -115,6 +115,14 @@ def test_resume_in_a_store(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     ]
 
 
+def test_brackets_in_an_output_in_a_store(here: Path) -> None:
+    run = f"{MEMORY}/run[1]"
+    assert batch("photos", "masks", run) == 0
+    assert batch("photos", "masks", run) == 2
+    assert batch("photos", "masks", run, "--resume") == 0
+    assert not any(".parts" in name for name in in_memory("run[1]"))
+
+
 def test_a_store_that_refuses(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     def denied(*_: Any, **__: Any) -> None:
         raise RuntimeError("AccessDenied\nrequest 7")

@@ -108,7 +108,8 @@ def matches(root: str, pattern: str) -> list[str]:
         return sorted(path.replace(os.sep, "/") for path in found)
     with _filesystem(root) as (system, inner):
         return sorted(
-            posixpath.relpath(path, inner) for path in system.glob(f"{inner.rstrip('/')}/{pattern}")
+            posixpath.relpath(path, inner)
+            for path in system.glob(f"{glob.escape(inner.rstrip('/'))}/{pattern}")
         )
 
 
@@ -188,7 +189,7 @@ def remove(path: str) -> None:
         return
     with _filesystem(path) as (system, inner):
         if system.exists(inner):
-            system.rm(inner, recursive=True)
+            system.rm(glob.escape(inner), recursive=True)  # rm takes patterns
 
 
 def remove_empty(folder: str) -> None:
