@@ -295,6 +295,7 @@ BAD = [
     (("p/*", "m", "p/out"), r"\Aexpected an output outside of p/\*, whose pictures are read"),
     (("?/[a-z]*", "m", "p/out/x"), r"\Aexpected an output outside of \?/\[a-z\]\*"),
     (("p", "m", "m/out"), r"\Aexpected an output outside of m"),
+    (("p[1]", "m", "p[1]/out"), r"\Aexpected an output outside of p\[1\]"),
     (("p/*.jpg", "m", "p"), r"\Aexpected an output apart from what is read, got a.jpg for both\Z"),
     (("p/a.jpg", "m/a.png", "p"), r"\Aexpected an output apart from what is read"),
     (("p/a.jpg", "./p/a.jpg", "out"), r"\Aexpected photos and masks, got p/a.jpg for both\Z"),
@@ -312,7 +313,7 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "says"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_refused_before_any_work(words: tuple[str, str, str], says: str, here: Path) -> None:
-    touch("p/a.jpg", "m/a.png", "jobs.csv", "empty/notes.txt")
+    touch("p/a.jpg", "p[1]/a.jpg", "m/a.png", "jobs.csv", "empty/notes.txt")
     Path("link").symlink_to("p")
     Path("bad.tar").write_bytes(b"no tar" * 200)
     shard("up.tar", "../a.jpg")

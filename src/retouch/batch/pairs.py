@@ -101,8 +101,10 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
 
 def _searches(given: str, output: str) -> bool:
     """Whether OUTPUT lies where pictures are searched with all below: in a folder, or in one that a pattern finds."""
+    if storage.is_folder(given):  # its name may hold brackets
+        return storage.is_inside(output, given)
     if not any(c in given for c in storage.MAGIC):
-        return storage.is_folder(given) and storage.is_inside(output, given)
+        return False
     root, pattern, _ = _parts(given)
     if not storage.is_inside(output, root or "."):
         return False
