@@ -311,6 +311,8 @@ def test_full_disk(say: Say, photo_path: Path, mask_path: Path, monkeypatch: pyt
         (RetouchError("two\nlines and \x1b[31m colour"), 2, "retouch: two lines and \\x1b[31m colour\n"),
         (PermissionError(13, "Permission denied", "x.png"), 2, "retouch: x.png: Permission denied\n"),
         (OSError("something else"), 2, "retouch: something else\n"),
+        (MemoryError(), 2, "retouch: expected more memory than there is\n"),
+        (MemoryError("9 GiB"), 2, "retouch: expected more memory than there is: 9 GiB\n"),
         (KeyboardInterrupt(), 130, "retouch: interrupted\n"),
     ],
 )
@@ -446,6 +448,16 @@ def test_lists_in_a_process_with_a_poor_terminal(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     if "--json" in arguments:
         json.loads(done.stdout)
+
+
+def test_json_on_a_terminal_that_cannot_show_it(tmp_path: Path) -> None:
+    names = tmp_path / "é", tmp_path / "m", tmp_path / "out"
+    for folder in names[:2]:
+        folder.mkdir()
+        Image.new("L", (8, 8)).save(folder / "\U0001f600.png")
+    done = spawn("batch", *names, "--dry-run", "--json", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert job["image"] == str(names[0] / "\U0001f600.png")
 
 
 def test_methods(say: Say) -> None:

@@ -289,6 +289,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         named = error.strerror and error.filename is not None
         return _fail(f"{os.fspath(error.filename)}: {error.strerror}" if named else str(error))
+    except MemoryError as error:
+        return _fail(f"expected more memory than there is{f': {error}' if str(error) else ''}")
     except ImportError as error:  # a library in C that was interrupted while it was imported says so
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             return _fail("interrupted", 130)

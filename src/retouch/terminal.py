@@ -22,7 +22,12 @@ def say(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # what would be shown by backslashes otherwise, which JSON does not know
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
