@@ -150,6 +150,17 @@ def test_a_transparent_colour_becomes_alpha(dtype: type, channels: int) -> None:
         assert "alpha channel" in photo.notes[0]
 
 
+@pytest.mark.parametrize(("bits", "packed", "factor"), [(2, b"\x1b", 85), (4, b"\x01\x23", 17)])
+def test_a_transparent_grey_of_few_bits_becomes_alpha(bits: int, packed: bytes, factor: int) -> None:
+    header = struct.pack(">LLBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"tRNS", b"\0\2"), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    pillows = Image.open(io.BytesIO(data))
+    for photo in (read(data), read(pillows)):
+        assert photo.pixels[0].tolist() == [[factor * n, 0 if n == 2 else 255] for n in range(4)]
+    assert pillows.info["transparency"] == 2
+
+
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 250, 10))])
 def test_palette_transparency_is_kept(transparency: int | bytes) -> None:
     source = Image.fromarray(COLOUR).quantize(25)
@@ -520,6 +531,18 @@ def test_a_printer_s_profile_of_three_megabytes_is_kept(format: str) -> None:
     assert photo.icc == profile and read(image.encode(photo, format)).icc == profile
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_large_profiles_and_texts_of_a_png(dtype: type) -> None:
+    icc = np.random.default_rng(0).bytes(1_500_000)
+    photo = replace(read(np.zeros((3, 4, 3), dtype)), icc=icc)
+    data = image.encode(photo, "PNG")
+    assert read(data).icc == icc
+    texts = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
+    texts += png_chunk(b"iTXt", b"b\0\1\0\0\0" + zlib.compress(b"b" * 2_000_000))
+    for place in (33, len(data) - 12):  # behind the header, and before the end
+        assert read(data[:place] + texts + data[place:]).icc == icc
+
+
 def test_resolution_turns_with_the_picture() -> None:
     data = saved(Image.fromarray(COLOUR), "JPEG", exif=exif_of(6), dpi=(300, 150))
     assert read(data).dpi == (150, 300)
@@ -582,6 +605,21 @@ def test_damage_gives_a_picture_or_one_line(format: str, data: st.DataObject) ->
         assert "\n" not in str(error)
     else:
         assert found.height * found.width <= 10_000 and found.pixels.shape[:2] == found.size
+
+
+@pytest.mark.parametrize("array", [deep(2), np.zeros((4, 5, 3), np.float32)])
+def test_a_tiff_of_another_kind_is_not_called_damaged(array: np.ndarray) -> None:
+    options = {"photometric": "rgb"} if array.shape[2] == 3 else {"extrasamples": ["unassalpha"]}
+    with pytest.raises(ImageError, match=r"\Aexpected a TIFF of 8 or 16 bits .* got another kind in"):
+        read(tiff_of(array, **options))
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bit_sides_that_no_library_reads(format: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data = image.encode(read(np.zeros((1, 1_048_577, 3), np.uint16)), format)
+    with pytest.raises(ImageError, match=r"\Aexpected 16-bit sides of at most 1,000,000 px, got 1048577 x 1"):
+        read(data)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_pixels_that_end_early_are_damage() -> None:

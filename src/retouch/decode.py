@@ -109,7 +109,7 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         stream.seek(0)
         return WebPImagePlugin.WebPImageFile(stream)
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return TiffImagePlugin.TiffImageFile(stream)
+        return formats.open_tiff(stream, name)
     if head.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile(stream)
     raise ImageTypeError(
@@ -151,7 +151,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         if is_tiff and stream is not None:
             formats.check_tiff_whole(image, stream)
         with exif.silent() if is_tiff else nullcontext():
-            image.load()
+            image = formats.loaded(image)
         pixels, mode, palette, icc = _pixels(image, name, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if (more := image.tag_v2.get(277, 1) - len(image.getbands())) > 0:

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from retouch.errors import DataError, ImageError
+from retouch.errors import DataError, ImageError, ImageSizeError, ImageTypeError
 from retouch.exif import tiff_tags
 
+LONGEST_DEEP = 1_000_000  # px: OpenCV's decoders read no longer side
 LEVEL = 3  # of deflate: the low bytes of 16 bits are noise, more effort gains under 3 % at twice the time
 
 
@@ -48,6 +49,38 @@ def webp_header(data: bytes) -> tuple[int, int, bool]:
             continue
         place += 8 + length + (length & 1)
     raise ValueError("expected a picture chunk in the WebP file")
+
+
+def open_tiff(stream: BinaryIO, name: str) -> TiffImagePlugin.TiffImageFile:
+    """Opens a TIFF file.
+
+    Raises:
+        ImageTypeError: of a kind that Pillow does not know, such as colour in floats; it is not damaged.
+    """
+    try:
+        return TiffImagePlugin.TiffImageFile(stream)
+    except SyntaxError as error:
+        if str(error) != "unknown pixel mode":
+            raise
+        raise ImageTypeError(
+            f"expected a TIFF of 8 or 16 bits of grey, palette or RGB, got another kind in {name}"
+        ) from error
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    """The image with its pixels decoded, and of a PNG the transparent grey as wide as they are.
+
+    Pillow widens grey of 2 and 4 bits to 8, but not the transparent value.
+    """
+    factor = 0
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
+        factor = {"L;2": 85, "L;4": 17}.get(str(image.tile[0].args), 0)
+    image.load()
+    key = image.info.get("transparency")
+    if factor and isinstance(key, int):
+        image = image.copy()  # a caller's own stays as it is
+        image.info["transparency"] = factor * key
+    return image
 
 
 def png_exif(data: bytes) -> bytes | None:
@@ -135,18 +168,22 @@ def deep_channels(image: Image.Image, name: str) -> int:
     """How many 16-bit channels OpenCV finds where Pillow would cut them to 8 bits; 0: nothing to cut.
 
     Raises:
-        ImageError: a TIFF that both libraries would read wrongly.
+        ImageError: a TIFF that both libraries would read wrongly, or a side too long for OpenCV.
     """
+    channels = 0
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(image.tile[0].args), 0)
-        return channels + (channels == 3 and "transparency" in image.info)
+        channels += channels == 3 and "transparency" in image.info
     if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff_bits(image) == 16:
         if image.tag_v2.get(284, 1) != 1 and len(image.getbands()) > 1:
             raise ImageError(f"expected interleaved 16-bit channels, got separate planes in {name}")
         if image.tag_v2.get(338, (2,))[0] == 1 and image.mode == "RGBA":
             raise ImageError(f"expected 16-bit colour apart from its alpha, got it multiplied in {name}")
-        return len(image.mode) if image.mode in ("RGB", "RGBA") else 0
-    return 0
+        channels = len(image.mode) if image.mode in ("RGB", "RGBA") else 0
+    if channels and max(image.size) > LONGEST_DEEP:
+        size = f"{image.width} x {image.height}"
+        raise ImageSizeError(f"expected 16-bit sides of at most {LONGEST_DEEP:,} px, got {size} in {name}")
+    return channels
 
 
 def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
