@@ -176,7 +176,11 @@ def append_line(descriptor: int, row: Row, path: Path) -> None:
         OSError: the disk is full, or refuses.
     """
     line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-    written = os.write(descriptor, line)
+    try:
+        written = os.write(descriptor, line)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     if written < len(line):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
