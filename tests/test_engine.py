@@ -430,7 +430,13 @@ def test_a_hole_of_another_shape_or_dtype_is_refused(photo: Photo, hole: np.ndar
         engine.complete(photo, hole, Fake(FIXED, constant(0)))
 
 
-@pytest.mark.parametrize("option", [{"blend": "smooth"}, {"dilate": -1}, {"feather": -1}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"blend": "smooth"}, {"dilate": -1}, {"feather": -1}, {"batch_size": 0}, {"dilate": 1.5}, {"dilate": "2"},
+        {"feather": float("nan")}, {"seed": -1}, {"seed": 0.5},
+    ],
+)  # fmt: skip
 def test_options_out_of_range_are_refused(photo: Photo, option: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"expected {next(iter(option))} to be"):
         engine.complete(photo, np.zeros((20, 30), bool), Fake(FIXED, constant(0)), **option)  # type: ignore[arg-type]

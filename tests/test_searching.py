@@ -160,6 +160,7 @@ def test_the_same_bytes_for_a_seed_whatever_shares_the_batch(model, how):
     together = predictor(image, hole, seed=1)
     for i in (2, 0, 1):
         assert np.array_equal(predictor(image[i : i + 1], hole[i : i + 1], seed=1)[0], together[i])
+    assert predictor(image[:1], hole[:1], seed=99_999_999_999_999_999_999_999).shape == (1, 3, 64, 64)
     if how == "paper":  # the inverter's z itself has no seed, and may win
         assert not np.array_equal(predictor(image, hole, seed=2), together)
 

@@ -8,7 +8,7 @@ Pixels become floats in crops only; what was in the hole is zeroed before anythi
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -84,9 +84,12 @@ def complete(
     Raises:
         MaskError: for a hole of another shape or dtype, or one that leaves nothing known.
         ModelError: when the predictor returns something else than it should.
-        ValueError: for an unknown ``blend``, or negative numbers.
+        ValueError: for an unknown ``blend``, or numbers that are negative or not whole.
     """
-    _check(photo, hole, dilate, feather, blend, batch_size)
+    _check(photo, hole, blend)
+    _check_whole(
+        ("seed", seed, 0), ("dilate", dilate, 0), ("feather", feather, 0), ("batch_size", batch_size, 1)
+    )
     hole = dilated(hole, dilate)
     if not hole.any():
         return photo
@@ -118,16 +121,19 @@ def complete(
     return image.composite(photo, hole, _patches(pyramid[0]))
 
 
-def _check(photo: Photo, hole: Bools, dilate: int, feather: int, blend: str, batch_size: int) -> None:
+def _check(photo: Photo, hole: Bools, blend: str) -> None:
     size = (photo.height, photo.width)
     if not isinstance(hole, np.ndarray) or hole.dtype != np.bool_ or hole.shape != size:
         got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
         raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")
     if blend not in BLENDS:
         raise ValueError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
-    for name, value, least in (("dilate", dilate, 0), ("feather", feather, 0), ("batch_size", batch_size, 1)):
-        if value < least:
-            raise ValueError(f"expected {name} to be at least {least}, got {value}")
+
+
+def _check_whole(*numbers: tuple[str, Any, int]) -> None:
+    for name, value, least in numbers:
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"expected {name} to be a whole number of at least {least}, got {value!r}")
 
 
 def dilated(hole: Bools, radius: int) -> Bools:

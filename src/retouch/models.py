@@ -139,9 +139,10 @@ class Model:
 
         Raises:
             FileNotFoundError, ImageError, MaskError, ModelError.
+            ValueError: an unknown ``blend``, or numbers that are negative or not whole.
         """
-        if num_images < 1:
-            raise ModelError(f"expected num_images to be at least 1, got {num_images}")
+        if not isinstance(num_images, int) or num_images < 1:
+            raise ModelError(f"expected num_images to be a whole number of at least 1, got {num_images!r}")
         photo = images.read(image)
         hole = images.read_mask(mask_image, photo.size)
         return [

@@ -74,7 +74,7 @@ class SearchPredictor:
             completions: np.ndarray = self.method.completions(
                 torch.from_numpy(image),
                 torch.from_numpy(hole),
-                generator=torch.Generator().manual_seed(seed),
+                generator=torch.Generator().manual_seed(seed % (1 << 64)),  # more bits than it takes
                 how=self.how,
                 count=self.count,
             ).numpy()
