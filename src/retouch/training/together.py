@@ -12,6 +12,7 @@ method may call a network several times for one backward pass, freeze it, differ
 number of calls that differs from one process to the next.
 """
 
+import atexit
 import os
 import socket
 import subprocess
@@ -50,16 +51,24 @@ class Together(DDPStrategy):
         super().__init__(timeout=START)
 
     def setup_environment(self) -> None:
-        """Connects the processes. Raises GoneError where one does not come."""
+        """Connects the processes, until this one ends. Raises GoneError where one does not come."""
         try:
             super().setup_environment()
         except distributed.DistError as error:
             raise GoneError(f"expected {self.world_size} processes, got fewer within {START}") from error
+        # Fabric does it for NCCL alone
+        atexit.register(_disconnect)
         distributed.distributed_c10d._set_pg_timeout(PATIENCE)
 
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
         """The module itself."""
         return module
+
+
+def _disconnect() -> None:
+    """Ends Gloo's threads, one of which could meet the interpreter's end, and abort a process that is done."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 # ---- the processes ----------------------------------------------------------------------------------------
