@@ -369,7 +369,10 @@ class Discriminator(nn.Module):
         edge = torch.cat([sobel_edges(image), hole], dim=1)
         for layer in self.edge:
             edge = F.leaky_relu(layer(edge), 0.2)
-        return self.score(torch.cat([x, edge], dim=1)), features[:2]
+        # in 32 bits: from crops of 64 it sees one pixel, where bf16 on a CPU leaves the gradient of its weight unset
+        both = torch.cat([x, edge], dim=1)
+        with torch.autocast(image.device.type, enabled=False):
+            return self.score(both.to(torch.promote_types(both.dtype, torch.float32))), features[:2]
 
 
 class Recurrent:
