@@ -518,12 +518,21 @@ def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path:
     assert not (tmp_path / "none").exists()
 
 
+def changed(file: Path, name: str, *value: object) -> None:
+    """A JSON object with another value of one name, or without it."""
+    document = json.loads(file.read_text())
+    del document[name]
+    file.write_text(json.dumps(document | dict(zip([name], value, strict=False))))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda f: (f / "state.json").write_text("{"),
         lambda f: (f / "state.json").write_text('{"format": 99}'),
         lambda f: (f / "state.json").write_bytes(b"\xff\xfe\x00"),
+        lambda f: changed(f / "state.json", "images_before"),
+        lambda f: changed(f / "state.json", "settings", []),
         lambda f: (f / "generator.safetensors").unlink(),
         lambda f: (f / "generator.safetensors").write_bytes(b"\x80\x04pickle"),
         lambda f: os.truncate(f / "generator.safetensors", 100),

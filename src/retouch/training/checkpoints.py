@@ -29,6 +29,11 @@ from retouch.errors import TrainingError
 from retouch.training.settings import Settings
 
 FORMAT = 1  # of state.json and of the files beside it
+# what state.json always holds, and its types
+HELD: dict[str, type | tuple[type, ...]] = {
+    "method": str, "config": dict, "settings": dict, "step": int, "images": int, "images_before": int,
+    "seconds": (float, int), "versions": dict, "optimizers": dict, "groups": list,
+}  # fmt: skip
 TRIES = 20  # a run that is still going may remove a checkpoint while it is read
 
 Weights = dict[str, dict[str, Tensor]]  # file's stem -> name -> tensor
@@ -200,6 +205,9 @@ def _read(folder: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], 
         state = json.loads((folder / "state.json").read_text())
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise TrainingError(f"{folder}: expected a checkpoint of format {FORMAT}, got another")
+        for name, kind in HELD.items():
+            if not isinstance(state.get(name), kind):
+                raise ValueError(f"{name}: {state.get(name)!r}")
         names = [name for name in state["groups"] if wanted(name)]
         return state, {name: load((folder / f"{name}.safetensors").read_bytes()) for name in names}
     except (ValueError, KeyError, SafetensorError) as error:
