@@ -116,6 +116,15 @@ def test_caller_keeps_its_pixels(photo_path: Path, mask_path: Path) -> None:
     assert np.array_equal(mask, before[1])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_completion_is_the_callers_own(dtype: type) -> None:
+    """As where one array takes frame after frame of a film, most of them without a hole."""
+    frame = np.full((8, 8, 3) if dtype is np.uint8 else (8, 8), 7, dtype)
+    (picture,) = retouch.load("telea")(frame, np.zeros((8, 8), bool))
+    frame[:] = 9
+    assert np.array_equal(np.unique(np.asarray(picture)), [7])
+
+
 def test_deterministic_models_have_one_completion(
     photo_path: Path, mask_path: Path, tiny_model: Path
 ) -> None:

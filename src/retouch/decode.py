@@ -335,7 +335,7 @@ def _from_array(source: np.ndarray) -> Photo:
         raise ImageError(f"expected at least one pixel, got an array of shape {source.shape}")
     notes: tuple[str, ...] = ()
     if source.dtype.kind == "u" and source.dtype.itemsize <= 2:
-        pixels = np.ascontiguousarray(source, source.dtype.newbyteorder("=")).view()
+        pixels = np.array(source, source.dtype.newbyteorder("="), order="C")
     elif source.dtype.kind == "f":
         low, high = float(source.min()), float(source.max())
         if not (low >= 0 and high <= 1):  # also where one is not a number
