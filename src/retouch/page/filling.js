@@ -76,8 +76,9 @@ $("#complete").onclick = complete;
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
 const REFUSED = /^\.|[\x00-\x1f\x7f/\\:*?"<>|]/g; // in names, by some system or other
 const resultName = (number = 1) => {
-  const end = `completed${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
-  return `${state.name}-${end}`.replace(REFUSED, "-");
+  const what = state.current === state.versions[0] ? "original" : "completed";
+  const end = `${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
+  return `${state.name}-${what}${end}`.replace(REFUSED, "-");
 };
 
 $("#download").onclick = () => state.current && save(state.current.blob, resultName());

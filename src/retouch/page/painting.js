@@ -89,7 +89,7 @@ function adjust(operate) {
 
 const maskActions = {
   invert: () => (state.mask.begin(), state.mask.invert(), remember()),
-  clear: () => (state.mask.begin(), state.mask.clear(), remember()),
+  clear: () => state.mask.empty || (state.mask.begin(), state.mask.clear(), remember()),
   grow: () => adjust("expand"),
   shrink: () => adjust("shrink"),
   open: () => $("#mask-file").click(),
