@@ -749,7 +749,7 @@ def test_folders(browser, tmp_path):
         assert len(list((tmp_path / "done").iterdir())) == 3
         open_photo(page, encoded(photo()), "at 12:30?.png")
         page.click("#store")
-        until(page, "document.querySelector('#notice').textContent.includes('at 12-30--completed.png')")
+        until(page, "document.querySelector('#notice').textContent.includes('at 12-30--original.png')")
 
 
 def picture(path: str) -> None:
