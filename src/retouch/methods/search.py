@@ -23,10 +23,8 @@ from retouch.methods.nn import set_rate, update
 SIZE = 64  # px: side of the pictures that both papers generate
 SEARCHES = ("paper", "inverter")
 BETAS = (0.9, 0.999)  # of Adam on z: its authors' values, which both papers leave as they are
-REFINE_BETAS = (
-    0.9,
-    0.85,
-)  # ours, from the inverter's z: in so few steps a long memory of squares is out of date
+# ours, from the inverter's z: in so few steps a long memory of squares is out of date
+REFINE_BETAS = (0.9, 0.85)
 LEAST = 1e-3  # a photo leaves when its lowest loss falls by less than this share ...
 EVERY = 50  # ... in so many steps
 
