@@ -121,7 +121,7 @@ def plain(method: str, settings: Settings, config: dict[str, Any], turns: Turns,
         made = build(configure(kind, config))
         for network in made.networks.values():
             network.to(memory_format=layout)
-        photos = data.Photos.of(sources.index(settings.data), settings)
+        photos = data.Photos(sources.index(settings.data), settings)
         turns.wait(name)
         feed = data.batches(photos, start=0, batch=settings.batch, workers=settings.workers)
         with closing(feed) as batches:

@@ -18,6 +18,7 @@ from retouch import sources
 from retouch.errors import DataError, TrainingError
 from retouch.photo import SUFFIXES
 from retouch.training import data
+from retouch.training.settings import Settings
 
 KINDS = {"strokes": 0.5, "boxes": 0.5}
 
@@ -55,9 +56,10 @@ def folder(tmp_path: Path) -> Path:
     return kept
 
 
-def photos(folder: Path, **changes: object) -> data.Photos:
-    known = {"size": 16, "zoom": 1.5, "kinds": KINDS, "ratio": (0.1, 0.4), "canvas": 16, "seed": 0}
-    return data.Photos(sources.index((str(folder),)), **{**known, **changes})  # type: ignore[arg-type]
+def photos(folder: Path, stream: int = data.TRAINING, **changes: object) -> data.Photos:
+    known = {"size": 16, "zoom": 1.5, "masks": ("strokes=0.5", "boxes=0.5"), "ratio": (0.1, 0.4)}
+    asked = Settings(data=(str(folder),), output=folder, **{**known, **changes})  # type: ignore[arg-type]
+    return data.Photos(sources.index(asked.data), asked, stream)
 
 
 def take(kept: data.Photos, count: int, **options: int) -> list[data.Batch]:

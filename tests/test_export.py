@@ -146,7 +146,7 @@ def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels)
     drawn = {"size": 32, "whole": True, "jitter": 0.3, "colour": 0.2, "mirror": False, "seed": 4}
     settings = Settings(data=(str(tmp_path / "*.png"),), output=tmp_path, **drawn)
     state = {"settings": plain(settings)}
-    own = data.Photos.of(index(settings.data), settings, data.SAMPLES)
+    own = data.Photos(index(settings.data), settings, data.SAMPLES)
     got = export._samples(settings.data, state)
     for number in (0, 7, 31):
         image, hole = own[number]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import cv2
@@ -20,6 +21,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def unforked(module: str) -> BaseContext:
+    """For processes that are no copies of this one: forking one that runs threads is unsafe (Python 3.12 warns of it).
+
+    Where there is fork at all, they are forked from a process that has imported the module and does nothing else.
+    """
+    if not hasattr(os, "fork"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
+
+
 def in_processes(
     workers: int, threads: int, work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
@@ -28,11 +41,7 @@ def in_processes(
     Raises:
         DataError: a process died. Whatever ``work`` raises.
     """
-    # Forking a process that runs threads is unsafe: where there is fork, from one that has only imported this.
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    if hasattr(os, "fork"):
-        context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(workers, context, _worker, (threads,)) as pool:
+    with ProcessPoolExecutor(workers, unforked(__name__), _worker, (threads,)) as pool:
         try:
             yield from as_they_come(pool, 2 * workers, work, arguments)
         except BrokenProcessPool as error:

@@ -6,9 +6,6 @@ bit for bit, nor split over processes without overlap. Here the order of the pho
 at sample n, whatever the number of workers or devices.
 """
 
-import multiprocessing
-import multiprocessing.context
-import os
 import signal
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from retouch import masks
 from retouch.errors import RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
 from retouch.training.settings import Settings
+from retouch.workers import unforked
 
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
@@ -141,36 +139,19 @@ class Photos(Dataset[Batch]):
     """
 
     sources: tuple[Source, ...]
-    size: int
-    zoom: float
-    kinds: Mapping[str, float]
-    ratio: tuple[float, float]
-    canvas: int
-    seed: int
+    settings: Settings
     stream: int = TRAINING
-    whole: bool = False
-    jitter: float = 0.0
-    colour: float = 0.0
-    mirror: bool = True
-
-    @classmethod
-    def of(cls, sources: tuple[Source, ...], settings: Settings, stream: int = TRAINING) -> "Photos":
-        """The samples that a run's settings ask for."""
-        return cls(
-            sources, settings.size, settings.zoom, settings.kinds(), settings.ratio,
-            settings.mask_size or settings.size, settings.seed, stream,
-            settings.whole, settings.jitter, settings.colour, settings.mirror,
-        )  # fmt: skip
 
     def __getitem__(self, number: int) -> Batch:
+        asked = self.settings
         epoch, position = divmod(number, len(self.sources))
-        source = self.sources[_order(len(self.sources), self.seed, epoch)[position]]
-        rng = np.random.default_rng((self.seed, epoch, position, self.stream))
+        source = self.sources[_order(len(self.sources), asked.seed, epoch)[position]]
+        rng = np.random.default_rng((asked.seed, epoch, position, self.stream))
         image = crop(
-            decode(source), self.size, self.zoom, rng,
-            whole=self.whole, jitter=self.jitter, colour=self.colour, mirror=self.mirror,
+            decode(source), asked.size, asked.zoom, rng,
+            whole=asked.whole, jitter=asked.jitter, colour=asked.colour, mirror=asked.mirror,
         )  # fmt: skip
-        missing = hole(self.kinds, self.ratio, self.size, self.canvas, rng)
+        missing = hole(asked.kinds(), asked.ratio, asked.size, asked.mask_size or asked.size, rng)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
 
     def __getitems__(self, numbers: list[int]) -> list[Batch] | TrainingError:
@@ -215,16 +196,6 @@ def _worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _context() -> multiprocessing.context.BaseContext:
-    # Forking a process that runs threads is unsafe (Python 3.12 warns of it): where there is fork at all, the
-    # workers are forked from a process that has imported this module and does nothing else.
-    if not hasattr(os, "fork"):
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 def batches(
     photos: Photos,
     *,
@@ -257,7 +228,7 @@ def batches(
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_worker if workers else None,
-        multiprocessing_context=_context() if workers else None,
+        multiprocessing_context=unforked(__name__) if workers else None,
         prefetch_factor=4 if workers else None,
     )
     try:

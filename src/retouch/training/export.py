@@ -184,7 +184,7 @@ def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     own = {name: state["settings"][name] for name in drawn if name in state["settings"]}
     own |= {"masks": tuple(own["masks"]), "ratio": tuple(own["ratio"])}
     settings = Settings(data=tuple(photographs), output=Path(), **own)
-    photos = Photos.of(index(settings.data), settings, SAMPLES)
+    photos = Photos(index(settings.data), settings, SAMPLES)
     samples = []
     for number in range(CROPS):
         image, hole = photos[number]

@@ -204,8 +204,8 @@ def _train(
             write_checkpoint(run, state, groups)
 
         # 2. The data, from the first sample that this run has not seen
-        photos = data.Photos.of(sources, settings)
-        shown = data.Photos.of(sources, settings, data.SAMPLES)
+        photos = data.Photos(sources, settings)
+        shown = data.Photos(sources, settings, data.SAMPLES)
 
         def samples() -> None:
             image, hole = map(torch.stack, zip(*(shown[number] for number in range(8)), strict=True))
