@@ -31,7 +31,7 @@ import retouch
 from retouch import masks
 from retouch.batch import pairs, run
 from retouch.batch.settings import Settings
-from retouch.models import DEFAULT
+from retouch.cards import DEFAULT
 
 HEIGHT, WIDTH, SIDE = 768, 1024, 60  # px, of the photos and of their holes
 CLASSICAL = "telea"

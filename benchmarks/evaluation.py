@@ -7,7 +7,6 @@ Nothing is asserted: a busy machine gives other numbers. Needs the extra ``repor
 """
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -20,9 +19,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from retouch import cases, engine, metrics, sources
+from retouch.cards import DEFAULT
 from retouch.cases import Job, Terms
 from retouch.evaluate import Settings, evaluate
-from retouch.models import DEFAULT
 from retouch.workers import in_processes
 
 MASKS = "strokes:0.1-0.2"
@@ -96,10 +95,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     rows = [metrics_row(10 * options.repeats), overhead_row(options.model, options.photos, options.repeats)]
-    for row in rows:
-        verdict = {None: "", True: "pass", False: "MISS"}[row.passes]
-        shown = dataclasses.asdict(row)
-        print("{name}: {ours} against {peer}: {value:.2f} ({target})".format(**shown), verdict)
+    measure.show(rows)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def measured() -> Inputs:
 
     from retouch.batch import pairs, run
     from retouch.batch.settings import Settings
-    from retouch.models import DEFAULT
+    from retouch.cards import DEFAULT
 
     found: Inputs = {"core_seconds": {}}
     with tempfile.TemporaryDirectory() as name:

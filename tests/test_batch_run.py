@@ -22,9 +22,9 @@ from retouch import image as images
 from retouch.batch import local, manifest, run, work
 from retouch.batch.pairs import Job, plan
 from retouch.batch.settings import Settings
+from retouch.cards import DEFAULT
 from retouch.cli import main
 from retouch.errors import DataError
-from retouch.models import DEFAULT
 from retouch.sources import Source
 
 Say = Callable[..., tuple[int, str, str]]

@@ -133,12 +133,7 @@ def weights_folder() -> Traversable:
 
 def shipped_names() -> list[str]:
     """The names of the shipped models, the default first."""
-    folder = weights_folder()
-    names = (
-        [file.name[:-5] for file in folder.iterdir() if file.name.endswith(".json")]
-        if folder.is_dir()
-        else []
-    )
+    names = [file.name[:-5] for file in weights_folder().iterdir() if file.name.endswith(".json")]
     return sorted(names, key=lambda name: (name != DEFAULT, name))
 
 

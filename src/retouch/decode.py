@@ -33,7 +33,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL image, or an array (H, W) or
             (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to 8 bits). An array is
-            not copied where its dtype stands; it is never written to.
+            copied, and never written to.
         max_pixels: larger pictures are refused before they are decoded. (Pillow has a limit of its own,
             about 179 million, for TIFF and WebP.)
 

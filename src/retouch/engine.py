@@ -122,7 +122,7 @@ def complete(
 
 
 def _check(photo: Photo, hole: Bools, blend: str) -> None:
-    size = (photo.height, photo.width)
+    size = photo.size
     if not isinstance(hole, np.ndarray) or hole.dtype != np.bool_ or hole.shape != size:
         got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
         raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")

@@ -18,9 +18,10 @@ from cyclopts import Parameter
 
 import retouch
 from retouch import cases, masks, protocols, results, sources
+from retouch.cards import DEFAULT
 from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
-from retouch.models import DEFAULT, load
+from retouch.models import load
 from retouch.options import Whole
 from retouch.results import Row
 from retouch.sources import Source

@@ -154,9 +154,9 @@ def write_mask(
     output: str | os.PathLike[str],
     size: tuple[int, int],
     *,
-    ratio: tuple[float, float] | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
+    ratio: tuple[float, float] | None,
+    seed: int,
+    overwrite: bool,
 ) -> float:
     """Draws a mask of a size (height, width) and writes it, white = fill; returns the share that is white.
 

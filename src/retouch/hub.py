@@ -9,7 +9,11 @@ CARD = "model.json"  # ... and its card; one stem, as a model's files have anywh
 
 
 def fetched(name: str) -> Path:
-    """Fetches a model's files from the hub, or finds them in its cache; returns the path of the weights."""
+    """Fetches a model's files from the hub, or finds them in its cache; returns the path of the weights.
+
+    Raises:
+        ModelError: no such name or files, or the hub cannot be reached and the cache has none.
+    """
     from huggingface_hub import errors, hf_hub_download, logging
 
     repository = name.removeprefix("hf:")

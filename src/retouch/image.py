@@ -17,12 +17,11 @@ from retouch.decode import MAX_PIXELS, Source, read
 from retouch.encode import check_holds, check_output, encode, format_of, to_pil, write
 from retouch.errors import ImageError, MaskError
 from retouch.formats import atomic_write
-from retouch.photo import FORMATS, JpegTables, Photo
+from retouch.photo import FORMATS, Photo
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
-    "JpegTables",
     "Patch",
     "Photo",
     "Source",

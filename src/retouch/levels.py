@@ -124,7 +124,7 @@ class Level:
 
 def levels(photo: Photo, hole: Bools, plan: Sequence[Window]) -> list[Level]:
     """The levels that a plan asks for, finest first; the coarse ones only where its windows look."""
-    size = (photo.height, photo.width)
+    size = photo.size
     coarsest = max(window.level for window in plan)
     areas: dict[int, Box] = {}
     for number in range(coarsest, 0, -1):

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import pieces
-from .errors import MaskError
-from .pieces import Count, Hole, Piece
+from retouch import pieces
+from retouch.errors import MaskError
+from retouch.pieces import Count, Hole, Piece
 
 
 def draw(

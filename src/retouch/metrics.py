@@ -151,7 +151,7 @@ class Metric:
         about: what it is, in a line.
         map: one number a pixel; None for what is not computed here (see ``NETWORK``).
         finish: from the map's mean to the figure.
-        regional: whether it has a value in a hole.
+        regional: whether the mean of its map over a hole is a value.
     """
 
     title: str
@@ -196,40 +196,19 @@ METRICS: dict[str, Metric] = {
 
 # Per image as well, but from a feature network (methods/perceptual.py), whose weights the user names.
 NETWORK: dict[str, Metric] = {
-    "lpips": Metric(
-        "LPIPS", "", False, 4, "learned perceptual distance v0.1 of the network named", regional=False
-    ),
+    "lpips": Metric("LPIPS", "", False, 4, "learned perceptual distance v0.1 of the network named"),
     "perceptual": Metric(
-        "perceptual",
-        "",
-        False,
-        4,
-        "L1 between features of VGG-19, relu1_1 to relu5_1, summed",
-        regional=False,
+        "perceptual", "", False, 4, "L1 between features of VGG-19, relu1_1 to relu5_1, summed"
     ),
 }
 
-# Of a set of photos, not of one: over the features of the same network.
+# Of a set of photos, not of one; Fréchet and kernel over the features of that network.
 SETS: dict[str, Metric] = {
     "psnr_pooled": Metric(
-        "pooled PSNR",
-        "dB",
-        True,
-        2,
-        "of the mean squared error over all pixels of all photos",
-        regional=False,
+        "pooled PSNR", "dB", True, 2, "of the mean squared error over all pixels of all photos"
     ),
-    "frechet": Metric(
-        "Fréchet", "", False, 3, "Fréchet distance of features (not FID: another network)", regional=False
-    ),
-    "kernel": Metric(
-        "kernel",
-        "",
-        False,
-        5,
-        "kernel distance (MMD²) of features (not KID: another network)",
-        regional=False,
-    ),
+    "frechet": Metric("Fréchet", "", False, 3, "Fréchet distance of features (not FID: another network)"),
+    "kernel": Metric("kernel", "", False, 5, "kernel distance (MMD²) of features (not KID: another network)"),
 }
 REGIONS = ("", "_hole", "_band")  # endings of the names: whole image, hole only, border of the hole
 

@@ -19,7 +19,7 @@ import PIL.Image
 from retouch import engine, sessions
 from retouch import image as images
 from retouch.boxes import Limits
-from retouch.cards import DEFAULT, SUFFIXES, Card, cards, parse_card, shipped_names, shipped_weights
+from retouch.cards import DEFAULT, SUFFIXES, Card, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
 from retouch.errors import ModelError, first_line, needs
@@ -28,8 +28,6 @@ from retouch.image import Source
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
-
-__all__ = ["DEFAULT", "Card", "Model", "OnnxPredictor", "cards", "load", "parse_card"]
 
 Search = Literal["paper", "inverter"]
 # ONNX Runtime rounds these differently where a thread's part of the work ends.

@@ -133,7 +133,11 @@ def read_stats(run: Path) -> list[dict[str, float]]:
 
 
 def curves(rows: Sequence[dict[str, float]], title: str) -> Any:
-    """A panel for every value that the run logged, whatever it is: thin as logged, thick its running mean."""
+    """A panel for every value that the run logged, whatever it is: thin as logged, thick its running mean.
+
+    Raises:
+        DataError: nothing but counters.
+    """
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in COUNTERS]
     if not names:
         raise DataError(f"{title}: expected losses beside the counters, got none")

@@ -6,7 +6,6 @@ data or does not say. The reports print them under the table.
 """
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from retouch.errors import DataError
@@ -45,7 +44,6 @@ class Protocol:
         layout: ``across``: models side by side, a line per metric and kind of hole; ``down``: a line per model.
         differences: what is not as in the paper.
         printed: the paper's own table.
-        seed: of order, holes and models.
     """
 
     paper: str
@@ -57,7 +55,6 @@ class Protocol:
     layout: Literal["across", "down"]
     differences: tuple[str, ...]
     printed: tuple[Printed, ...] = ()
-    seed: int = 0
 
 
 BINS = ("strokes:0.1-0.2", "strokes:0.2-0.3", "strokes:0.3-0.4")
@@ -75,137 +72,134 @@ def _by_bin(
     )
 
 
-# Read-only, as METHODS and METRICS are meant to be.
-PROTOCOLS = MappingProxyType(
-    {
-        "wgan": Protocol(
-            paper="Chandak, Saxena, Pattanaik, Kaushal 2019",
-            data="CelebA-HQ faces, about 1,000 of them for testing",
-            photos=1000,
-            size=64,
-            masks=(CENTER,),
-            metrics=("psnr", "psnr_pooled", "ssim"),
-            layout="across",
-            printed=(
-                Printed("CE [12], printed", "Tables 1, 2", "", {"psnr": "22.85", "ssim": "0.872"}, own=False),
-                Printed("PI [1], printed", "Tables 1, 2", "", {"psnr": "21.45", "ssim": "0.851"}, own=False),
-                Printed("this work, printed", "Tables 1, 2", "", {"psnr": "23.41", "ssim": "0.9074"}),
+PROTOCOLS: dict[str, Protocol] = {
+    "wgan": Protocol(
+        paper="Chandak, Saxena, Pattanaik, Kaushal 2019",
+        data="CelebA-HQ faces, about 1,000 of them for testing",
+        photos=1000,
+        size=64,
+        masks=(CENTER,),
+        metrics=("psnr", "psnr_pooled", "ssim"),
+        layout="across",
+        printed=(
+            Printed("CE [12], printed", "Tables 1, 2", "", {"psnr": "22.85", "ssim": "0.872"}, own=False),
+            Printed("PI [1], printed", "Tables 1, 2", "", {"psnr": "21.45", "ssim": "0.851"}, own=False),
+            Printed("this work, printed", "Tables 1, 2", "", {"psnr": "23.41", "ssim": "0.9074"}),
+        ),
+        differences=(
+            "The photographs are those given with --data, not the paper's draw from CelebA-HQ.",
+            "The paper shows its holes in figures only and gives no share: here a 32 x 32 square in the middle, "
+            "a quarter of the picture.",
+            "The paper does not say whether it averages PSNR per image: here it does; the pooled figure stands "
+            "beside it.",
+            "The paper gives no constants or window for SSIM: here those of Wang et al. 2004.",
+        ),
+    ),
+    "dcgan_direct": Protocol(
+        paper="Ansaerjiang, Jiang, Song, Xie",
+        data="CelebA, faces cropped in the middle",
+        photos=1000,
+        size=64,
+        masks=(CENTER, "boxes:0.1-0.3"),
+        metrics=("l1", "psnr", "ssim"),
+        layout="down",
+        differences=(
+            "The paper prints no figures: there is no column to compare with.",
+            "It neither counts its test photographs nor describes its holes: both are ours.",
+        ),
+    ),
+    "dcgan_search": Protocol(
+        paper="Swaroop, Sanjith, Tushar, Koolagudi, Akhila",
+        data="CelebA, faces cropped to 64 x 64 by OpenFace",
+        photos=1000,
+        size=64,
+        masks=(CENTER, SMALL_CENTER),
+        metrics=("mse", "ssim"),
+        layout="down",
+        printed=(
+            Printed("mean squared error, printed", "its table", "", {"mse": "441.68", "ssim": "0.73"}),
+            Printed("softmax cross-entropy, printed", "its table", "", {"mse": "125.10", "ssim": "0.84"}),
+            Printed("sigmoid cross-entropy, printed", "its table", "", {"mse": "105.76", "ssim": "0.87"}),
+        ),
+        differences=(
+            "The photographs are those given with --data, in their own crop, not aligned by OpenFace.",
+            "The paper does not give the share of its holes: a 32 x 32 square (25 %) and one of 20 x 20 (10 %).",
+            "It took scikit-image's SSIM with settings that it does not name (the default is a uniform 7 x 7 "
+            "window): here the Gaussian window of Wang et al. 2004.",
+        ),
+    ),
+    "glcic": Protocol(
+        paper="Nalla",
+        data="CIFAR-10, 5 % of it (3,000 pictures) for testing",
+        photos=3000,
+        size=32,
+        masks=("rectangle:0.05-0.4",),
+        metrics=("mse", "psnr", "ssim"),
+        layout="down",
+        differences=(
+            "The paper prints no figures: there is no column to compare with.",
+            "It gives no sizes for its random rectangle: here 5 to 40 % of the picture.",
+            "A copy of CIFAR-10 in JPEG gives figures that are not comparable to lossless ones to the decimal.",
+        ),
+    ),
+    "recurrent": Protocol(
+        paper="Baik",
+        data="CelebA-HQ with faces from a web search (Table 1), Places365's test set (Table 2)",
+        photos=1000,
+        size=256,
+        masks=BINS,
+        metrics=("l1", "l2", "perceptual", "psnr", "ssim"),
+        layout="across",
+        printed=(
+            *_by_bin(
+                "Edge, faces, printed",
+                "Table 1",
+                own=False,
+                l1=("5.79", "6.70", "9.19"),
+                l2=("1.32", "1.54", "2.79"),
+                perceptual=("0.554", "0.632", "0.794"),
+                psnr=("29.803", "28.748", "25.888"),
+                ssim=("0.917", "0.898", "0.854"),
             ),
-            differences=(
-                "The photographs are those given with --data, not the paper's draw from CelebA-HQ.",
-                "The paper shows its holes in figures only and gives no share: here a 32 x 32 square in the middle, "
-                "a quarter of the picture.",
-                "The paper does not say whether it averages PSNR per image: here it does; the pooled figure stands "
-                "beside it.",
-                "The paper gives no constants or window for SSIM: here those of Wang et al. 2004.",
+            *_by_bin(
+                "Baik, faces, printed",
+                "Table 1",
+                l1=("5.76", "6.54", "8.76"),
+                l2=("1.28", "1.43", "2.58"),
+                perceptual=("0.542", "0.604", "0.762"),
+                psnr=("29.920", "29.152", "26.012"),
+                ssim=("0.920", "0.905", "0.863"),
+            ),
+            *_by_bin(
+                "Edge, places, printed",
+                "Table 2",
+                own=False,
+                l1=("12.70", "15.52", "27.55"),
+                l2=("10.03", "11.17", "22.06"),
+                perceptual=("0.592", "0.847", "1.205"),
+                psnr=("24.112", "22.270", "20.104"),
+                ssim=("0.898", "0.856", "0.768"),
+            ),
+            *_by_bin(
+                "Baik, places, printed",
+                "Table 2",
+                l1=("11.82", "14.02", "24.840"),
+                l2=("9.99", "10.53", "19.999"),
+                perceptual=("0.546", "0.775", "1.118"),
+                psnr=("24.237", "22.572", "20.308"),
+                ssim=("0.907", "0.871", "0.789"),
             ),
         ),
-        "dcgan_direct": Protocol(
-            paper="Ansaerjiang, Jiang, Song, Xie",
-            data="CelebA, faces cropped in the middle",
-            photos=1000,
-            size=64,
-            masks=(CENTER, "boxes:0.1-0.3"),
-            metrics=("l1", "psnr", "ssim"),
-            layout="down",
-            differences=(
-                "The paper prints no figures: there is no column to compare with.",
-                "It neither counts its test photographs nor describes its holes: both are ours.",
-            ),
+        differences=(
+            "The photographs are those given with --data, not the paper's CelebA-HQ and Places365.",
+            "The paper's irregular masks are not published with it: here seeded strokes in the same bins.",
+            "Its L1 and L2 do not follow from its PSNR over the whole picture (29.92 dB are a mean squared error "
+            "of 0.1 %, the table has 1.28 %): compare these two columns between models of one source only.",
+            "Its perceptual loss is on VGG-19; the network named with --features may be a distilled one, whose "
+            "features differ in scale.",
         ),
-        "dcgan_search": Protocol(
-            paper="Swaroop, Sanjith, Tushar, Koolagudi, Akhila",
-            data="CelebA, faces cropped to 64 x 64 by OpenFace",
-            photos=1000,
-            size=64,
-            masks=(CENTER, SMALL_CENTER),
-            metrics=("mse", "ssim"),
-            layout="down",
-            printed=(
-                Printed("mean squared error, printed", "its table", "", {"mse": "441.68", "ssim": "0.73"}),
-                Printed("softmax cross-entropy, printed", "its table", "", {"mse": "125.10", "ssim": "0.84"}),
-                Printed("sigmoid cross-entropy, printed", "its table", "", {"mse": "105.76", "ssim": "0.87"}),
-            ),
-            differences=(
-                "The photographs are those given with --data, in their own crop, not aligned by OpenFace.",
-                "The paper does not give the share of its holes: a 32 x 32 square (25 %) and one of 20 x 20 (10 %).",
-                "It took scikit-image's SSIM with settings that it does not name (the default is a uniform 7 x 7 "
-                "window): here the Gaussian window of Wang et al. 2004.",
-            ),
-        ),
-        "glcic": Protocol(
-            paper="Nalla",
-            data="CIFAR-10, 5 % of it (3,000 pictures) for testing",
-            photos=3000,
-            size=32,
-            masks=("rectangle:0.05-0.4",),
-            metrics=("mse", "psnr", "ssim"),
-            layout="down",
-            differences=(
-                "The paper prints no figures: there is no column to compare with.",
-                "It gives no sizes for its random rectangle: here 5 to 40 % of the picture.",
-                "A copy of CIFAR-10 in JPEG gives figures that are not comparable to lossless ones to the decimal.",
-            ),
-        ),
-        "recurrent": Protocol(
-            paper="Baik",
-            data="CelebA-HQ with faces from a web search (Table 1), Places365's test set (Table 2)",
-            photos=1000,
-            size=256,
-            masks=BINS,
-            metrics=("l1", "l2", "perceptual", "psnr", "ssim"),
-            layout="across",
-            printed=(
-                *_by_bin(
-                    "Edge, faces, printed",
-                    "Table 1",
-                    own=False,
-                    l1=("5.79", "6.70", "9.19"),
-                    l2=("1.32", "1.54", "2.79"),
-                    perceptual=("0.554", "0.632", "0.794"),
-                    psnr=("29.803", "28.748", "25.888"),
-                    ssim=("0.917", "0.898", "0.854"),
-                ),
-                *_by_bin(
-                    "Baik, faces, printed",
-                    "Table 1",
-                    l1=("5.76", "6.54", "8.76"),
-                    l2=("1.28", "1.43", "2.58"),
-                    perceptual=("0.542", "0.604", "0.762"),
-                    psnr=("29.920", "29.152", "26.012"),
-                    ssim=("0.920", "0.905", "0.863"),
-                ),
-                *_by_bin(
-                    "Edge, places, printed",
-                    "Table 2",
-                    own=False,
-                    l1=("12.70", "15.52", "27.55"),
-                    l2=("10.03", "11.17", "22.06"),
-                    perceptual=("0.592", "0.847", "1.205"),
-                    psnr=("24.112", "22.270", "20.104"),
-                    ssim=("0.898", "0.856", "0.768"),
-                ),
-                *_by_bin(
-                    "Baik, places, printed",
-                    "Table 2",
-                    l1=("11.82", "14.02", "24.840"),
-                    l2=("9.99", "10.53", "19.999"),
-                    perceptual=("0.546", "0.775", "1.118"),
-                    psnr=("24.237", "22.572", "20.308"),
-                    ssim=("0.907", "0.871", "0.789"),
-                ),
-            ),
-            differences=(
-                "The photographs are those given with --data, not the paper's CelebA-HQ and Places365.",
-                "The paper's irregular masks are not published with it: here seeded strokes in the same bins.",
-                "Its L1 and L2 do not follow from its PSNR over the whole picture (29.92 dB are a mean squared error "
-                "of 0.1 %, the table has 1.28 %): compare these two columns between models of one source only.",
-                "Its perceptual loss is on VGG-19; the network named with --features may be a distilled one, whose "
-                "features differ in scale.",
-            ),
-        ),
-    }
-)
+    ),
+}
 
 
 def protocol(name: str) -> Protocol:

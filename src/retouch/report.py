@@ -238,22 +238,11 @@ def _html(content: Content, drawn: list[str], training: list[str]) -> str:
     there = {
         "short": content.short, "paper": content.printed, "quality": content.quality, "plots": drawn,
         "differences": content.differences, "regions": content.regional, "pictures": content.cases,
-        "training": training, "failures": content.failures, "metrics": True,
+        "training": training, "failures": content.failures, "metrics": summary.ALL.values(),
     }  # fmt: skip
+    sections = [(name, id_) for name, id_ in SECTIONS if there[id_]]
     return environment.from_string(template).render(
-        title=content.title,
-        sections=[(name, id_) for name, id_ in SECTIONS if there[id_]],
-        facts=content.facts,
-        short=content.short,
-        printed=content.printed,
-        quality=content.quality,
-        differences=content.differences,
-        regional=content.regional,
-        plots=drawn,
-        cases=content.cases,
-        curves=training,
-        failures=content.failures,
-        metrics=summary.ALL.values(),
+        title=content.title, facts=content.facts, sections=sections, **there
     )
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ KEYS = ("photo", "masks", "model")  # what a line is known by
 SUMS = ("model_sum", "masks_sum")  # of weights and of a folder of masks: what tells that they have changed
 TEXTS = ("name", "masks", "model", "error", "features", "picture", *SUMS)  # "picture": of earlier versions
 SIZES = {"hole", "height", "width"}  # what is known of every completed photo
-TIMES = ("seconds",)  # what differs between two runs of the same work
 Row = dict[str, Any]
 Key = tuple[int, str, str]
 
@@ -36,7 +35,7 @@ class Results:
     """
 
     about: Row
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row]
 
     @property
     def measured(self) -> list[Row]:

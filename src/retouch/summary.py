@@ -213,13 +213,12 @@ def extremes(rows: Sequence[Row], model: str) -> dict[int, str]:
     return {photos[0]: "best", photos[len(photos) // 2]: "median"} | {photos[-1]: "worst"}
 
 
-def ranked(rows: Sequence[Row], name: str = "psnr") -> list[str]:
-    """The models, best first by a figure: over the photos and holes that all measured, or else over their own."""
+def ranked(rows: Sequence[Row]) -> list[str]:
+    """The models, best first by PSNR: over the photos and holes that all measured, or else over their own."""
     own: dict[str, dict[tuple[int, str], float]] = {}
     for row in rows:
-        if name in row:
-            own.setdefault(row["model"], {})[row["photo"], row["masks"]] = row[name]
+        if "psnr" in row:
+            own.setdefault(row["model"], {})[row["photo"], row["masks"]] = row["psnr"]
     shared = set.intersection(*map(set, own.values())) if own else set()
     means = {model: np.mean([of[key] for key in (shared or of)]) for model, of in own.items()}
-    sign = -1 if metric_of(name).higher else 1
-    return sorted(means, key=lambda model: (sign * means[model], model))
+    return sorted(means, key=lambda model: (-means[model], model))

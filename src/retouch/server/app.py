@@ -8,10 +8,11 @@ from functools import partial
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import retouch
 from retouch.errors import RetouchError
-from retouch.server.bodies import Bodies, ClientDisconnect
+from retouch.server.bodies import Bodies
 from retouch.server.doors import Doors
 from retouch.server.house import House
 from retouch.server.inpaint import inpaint_routes

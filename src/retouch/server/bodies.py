@@ -7,7 +7,6 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from retouch.server.problems import HttpError, problem_of_fields
 from retouch.server.settings import Settings
@@ -177,6 +176,3 @@ class _Form:
 
     def _all(self) -> None:
         self.whole = True
-
-
-__all__ = ["Bodies", "ClientDisconnect", "from_json", "parts", "small_json", "type_of"]

@@ -28,7 +28,7 @@ def serve(
     allow_host: tuple[str, ...] = (),
     insecure: bool = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
-) -> int:
+) -> None:
     """Open a page with a brush, and a REST service for programs.
 
     Photographs never leave this machine, and nothing is stored. Ctrl-C ends the server.
@@ -83,15 +83,13 @@ def serve(
             app.state.house.pool.close(GRACE)
             await super().shutdown(sockets)
 
-    fragment = (
-        f"#token={quote(token, safe='')}" if token else ""
-    )  # browsers send no server what stands behind the #
+    # browsers send no server what stands behind the #
+    fragment = f"#token={quote(token, safe='')}" if token else ""
     say(f"Retouch is at http://{shown}:{number}/{fragment} (Ctrl-C ends it)")
     try:
         Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         say("ended")
-    return 0
 
 
 def _token(token: str | None, file: Path | None) -> str | None:

@@ -39,7 +39,7 @@ class Doors:
         app: what stands behind the doors.
         token: what clients have to know; None lets all in.
         hosts: names that the server goes by, beside localhost and all addresses.
-        count: called with each request's path, method, status and seconds.
+        count: called with each request's scope, status and seconds.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ def store(folder: Path, name: str, data: bytes, max_pixels: int) -> None:
     """Stores a picture whole or not at all; never over another file.
 
     Raises:
-        HttpError: 409, 415, 422, 507.
+        HttpError: 409, 415, 422, 500, 507.
         ImageError: not a picture.
     """
     plain = unicodedata.normalize("NFC", name)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
-from retouch.server.bodies import Bodies, ClientDisconnect
+from retouch.server.bodies import Bodies
 from retouch.server.metrics import Metrics
 from retouch.server.settings import Settings
 from retouch.server.shelf import Shelf

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request, Response
 
-MEDIA = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
+MEDIA = {".js": "text/javascript", ".svg": "image/svg+xml"}
 EXAMPLES = ("astronaut.jpg", "astronaut-mask.png", "rocket.jpg", "rocket-mask.png")
 
 

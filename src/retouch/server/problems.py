@@ -17,7 +17,6 @@ from retouch.errors import (
     ImageTypeError,
     MaskError,
     MissingExtraError,
-    ModelError,
     RetouchError,
 )
 
@@ -101,7 +100,7 @@ def problem_of(error: BaseException, field: str = "") -> HttpError:
         return HttpError(422, prefix + _unnamed(error))
     if isinstance(error, MissingExtraError):
         return HttpError(503, str(error))
-    if isinstance(error, ModelError | RetouchError):
+    if isinstance(error, RetouchError):
         log.error("%s", error)
         return HttpError(500, "the model failed; the server's log says why")
     log.error("an unexpected error", exc_info=error)

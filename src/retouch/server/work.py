@@ -27,7 +27,7 @@ class StoppedError(Exception):
 
 
 class Pool:
-    """The queue of one server; all methods but ``progress`` belong to its event loop.
+    """The queue of one server; its methods belong to its event loop.
 
     Args:
         workers: works that run at the same time.

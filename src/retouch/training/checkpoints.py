@@ -161,7 +161,11 @@ def load_networks(
     weights: Weights,
     settings: Settings,
 ) -> None:
-    """Fills networks and averages from a checkpoint's groups; with ``init`` from its averages alone."""
+    """Fills networks and averages from a checkpoint's groups; with ``init`` from its averages alone.
+
+    Raises:
+        TrainingError: none of them fit, one does not, or one is missing on resume.
+    """
     if settings.init is not None and not any(f"{name}.ema" in weights for name in networks):
         raise TrainingError(
             f"{settings.init}: expected weights of {', '.join(networks)}, got {', '.join(weights)}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from retouch.errors import TrainingError, needs
+from retouch.terminal import say
 from retouch.training import describe
 from retouch.training.settings import Settings
 
@@ -36,7 +37,7 @@ def train(
         from retouch.training.loop import train as run
     finished = run(method, settings, overrides)
     if finished.first:
-        print(
+        say(
             f"{finished.run}: {finished.step} steps, {finished.images} images seen, stopped by: {finished.why}"
         )
     return 0 if finished.signal is None else 128 + finished.signal
@@ -81,7 +82,7 @@ def export(
         quantize=quantize,
         overwrite=overwrite,
     )
-    print(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")
+    say(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

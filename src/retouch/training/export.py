@@ -119,7 +119,7 @@ def to_onnx(module: nn.Module, limits: Limits) -> bytes:
         ModelError: ONNX Runtime's answers differ from PyTorch's by more than ``TOLERANCE``.
     """
     shape = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    image, hole = _example(2, limits.native, limits.native + limits.multiple, seed=0)
+    image, hole = _example(limits.native, limits.native + limits.multiple, seed=0)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -152,10 +152,11 @@ def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.
     )
 
 
-def _example(batch: int, height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
+def _example(height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two random pictures, and holes in them."""
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(batch, 3, height, width, generator=generator)
-    coarse = torch.rand(batch, 1, height // 8, width // 8, generator=generator) < 0.3
+    image = torch.rand(2, 3, height, width, generator=generator)
+    coarse = torch.rand(2, 1, height // 8, width // 8, generator=generator) < 0.3
     hole = coarse.float().repeat_interleave(8, 2).repeat_interleave(8, 3)
     hole = nn.functional.interpolate(hole, size=(height, width))
     return image * (1 - hole), hole
@@ -166,7 +167,7 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
     half = limits.native // limits.multiple // 2 * limits.multiple
     sides = sorted({limits.native, max(half, limits.multiple, 16), limits.largest})
     for seed, side in enumerate(sides):
-        image, hole = _example(2, limits.native, side, seed)
+        image, hole = _example(limits.native, side, seed)
         with torch.inference_mode():
             expected = module(image, hole).numpy()
         (got,) = session.run(["completion"], {"image": image.numpy(), "hole": hole.numpy()})
@@ -239,7 +240,7 @@ def export(
         run: folder of the training run.
         name: of the model.
         output: folder for the two files; made where it is missing.
-        good_for, training_data, licence, notes: the card's words; by default from the run.
+        good_for, training_data, licence, notes: the card's words; the data by default as the run names it.
         quantize: photographs, as for training; where given, the large convolutions are in 8 bits, by the ranges
             on crops and holes of these as the run had them, and the card's notes say how much that changed.
         overwrite: replace files of that name.

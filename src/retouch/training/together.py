@@ -350,7 +350,7 @@ class SharedNoise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.size > 1 and kwargs.get("generator") is None:
+        if kwargs.get("generator") is None:
             if func in (torch.randn, torch.rand):
                 rows, *rest = args if isinstance(args[0], int) else args[0]
                 return func(self.size * rows, *rest, **kwargs).chunk(self.size)[self.rank]
