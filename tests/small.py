@@ -8,6 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+# the least that a checkpoint's state holds
+STATE: dict[str, Any] = {
+    "method": "glcic", "config": {}, "settings": {}, "step": 1, "images": 0, "images_before": 0, "seconds": 0.0,
+    "versions": {}, "optimizers": {},
+}  # fmt: skip
+
 
 def hole_error(method: Any, image: Any, hole: Any) -> float:
     """Mean absolute error of a method's completion within the holes, in [0, 1]; its networks in evaluation mode."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from small import SMALL
+from small import SMALL, STATE
 
 from retouch.boxes import Limits
 from retouch.cards import parse_card
@@ -34,7 +34,7 @@ def make_run(folder, name, config=None, **changes):
             torch.nn.init.normal_(parameter, std=0.05)
         groups[key] = groups[f"{key}.ema"] = network.state_dict()
     settings = plain(Settings(data=("photos",), output=folder))
-    state = {
+    state = STATE | {
         "method": name, "config": dataclasses.asdict(config), "settings": settings, "step": 3, "images": 48,
         "images_before": 10,
     }  # fmt: skip

@@ -20,6 +20,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rich.console import Console
+from small import STATE
 from torch import Tensor, nn
 
 import retouch
@@ -341,7 +342,7 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
     def weights(value: float) -> dict[str, dict[str, Tensor]]:
         return {group: {"w": torch.full((3,), value)} for group in ("generator", "generator.ema")}
 
-    write_checkpoint(tmp_path, {"step": 1}, weights(1))
+    write_checkpoint(tmp_path, STATE | {"step": 1}, weights(1))
     passed = []
 
     def failing(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -359,17 +360,17 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
         patched.setattr(Path, "rename", failing(Path.rename))
         patched.setattr(checkpoints.shutil, "rmtree", failing(checkpoints.shutil.rmtree))
         with pytest.raises(KeyboardInterrupt):
-            write_checkpoint(tmp_path, {"step": 2}, weights(2))
+            write_checkpoint(tmp_path, STATE | {"step": 2}, weights(2))
     state, kept = read_checkpoint(tmp_path)
     assert state["step"] in (1, 2)
     for tensors in kept.values():
         assert torch.equal(tensors["w"], torch.full((3,), float(state["step"])))
-    write_checkpoint(tmp_path, {"step": 3}, weights(3))
+    write_checkpoint(tmp_path, STATE | {"step": 3}, weights(3))
     assert [left.name for left in (tmp_path / "checkpoint").iterdir()] == ["0000000003"]
 
 
 def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_checkpoint(tmp_path, {"step": 1}, {"generator": {"w": torch.ones(3)}})
+    write_checkpoint(tmp_path, STATE | {"step": 1}, {"generator": {"w": torch.ones(3)}})
     before = files(tmp_path)
 
     def full(_: Path) -> None:
@@ -377,7 +378,7 @@ def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(checkpoints, "_flush", full)
     with pytest.raises(TrainingError, match=r"expected to write a checkpoint, got .*No space left"):
-        write_checkpoint(tmp_path, {"step": 2}, {"generator": {"w": torch.zeros(3)}})
+        write_checkpoint(tmp_path, STATE | {"step": 2}, {"generator": {"w": torch.zeros(3)}})
     assert files(tmp_path) == before
     assert [kept.name for kept in (tmp_path / "checkpoint").iterdir()] == ["0000000001"]
 
@@ -470,10 +471,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(photos: str, t
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, {"step": 1}, {"generator": {"w": torch.ones(2)}})
+    write_checkpoint(tmp_path, STATE | {"step": 1}, {"generator": {"w": torch.ones(2)}})
     before = files(tmp_path)
     with pytest.raises(TrainingError, match="step 2: expected finite weights, got others in generator: w"):
-        write_checkpoint(tmp_path, {"step": 2}, {"generator": {"w": torch.tensor([1.0, float("inf")])}})
+        write_checkpoint(
+            tmp_path, STATE | {"step": 2}, {"generator": {"w": torch.tensor([1.0, float("inf")])}}
+        )
     assert files(tmp_path) == before
 
 
