@@ -102,6 +102,19 @@ def test_times_repeats_each_photo(folder: Path, pattern: str) -> None:
     assert sorted(sources.index((f"{folder}{pattern}=3",)), key=repr) == sorted(once * 3, key=repr)
 
 
+def test_masks_and_hidden_members_of_a_shard_are_no_photos(tmp_path: Path) -> None:
+    members = ("0.png", "0.mask.png", "._0.png", "a/1.PNG", "a/1.mask.PNG")
+    path = shard(tmp_path / "a.tar", {name: encode(picture(0)) for name in members})
+    assert [source.name for source in sources.index((str(path),))] == ["0.png", "a/1.PNG"]
+
+
+def test_what_the_work_writes_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert len(sources.index((".",), beside=Path("below"))) == 6
+    assert len(sources.index(("./below", "a.png"), beside=Path("below"))) == 2
+    assert len(sources.index((".",), beside=Path("."))) == 7
+
+
 def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> None:
     odd = folder.rename(tmp_path / "size=16")
     assert len(sources.index((str(odd),))) == 7

@@ -252,6 +252,24 @@ def test_weights_that_change_meanwhile_end_the_run(data: Path, tmp_path: Path) -
     assert results.read(tmp_path / "out").rows == []
 
 
+def test_pictures_of_models_that_are_not_asked_for_are_left_alone(
+    data: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    """What such a model is now, nobody says: it may be another, or gone."""
+    known = settings(data, tmp_path / "out", model=(str(tiny_model),))
+    evaluate.evaluate(known)
+    tiny_model.unlink()
+    evaluate.evaluate(replace(known, model=("telea",), pictures=1))
+    assert len(list((tmp_path / "out").rglob("telea-completed.png"))) >= 1
+    assert not list((tmp_path / "out").rglob("*onnx*-completed.png"))
+
+
+@pytest.mark.parametrize("pair", [("m.onnx", "../m.onnx"), ("old/m.onnx", "old-m.onnx"), ("...", "-")])
+def test_models_have_pictures_of_their_own(pair: tuple[str, str]) -> None:
+    one, other = map(cases.slug, pair)
+    assert one != other and not {"/", ""} & {one, other}
+
+
 def test_masks_without_results_are_not_taken_over(data: Path, tmp_path: Path) -> None:
     """They may be of another seed or other photos."""
     evaluate.evaluate(settings(data, tmp_path / "out"))

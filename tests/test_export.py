@@ -85,6 +85,16 @@ def test_the_model_and_the_run_give_the_same_completion(exported, shape):
     np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_keeps_to_its_cores(tmp_path, threads):
+    seen, before = [], torch.get_num_threads()
+    model = load(make_run(tmp_path / "run", "glcic"), threads=threads)
+    model.predictor.module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    side = model.predictor.limits.native
+    model.predictor(np.zeros((1, 3, side, side), np.float32), np.ones((1, 1, side, side), np.float32), seed=0)
+    assert seen == [threads] and torch.get_num_threads() == before
+
+
 def test_windows_get_the_bits_of_their_own_in_any_company_on_any_cores(exported):
     _, path = exported
     side = load(path).predictor.limits.smallest

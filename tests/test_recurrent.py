@@ -1,6 +1,7 @@
 """The recurrent method against its paper: architecture, filters, attention, losses, one training step."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -282,6 +283,31 @@ def test_the_distance_of_normalized_features_takes_part_where_it_has_a_weight(tm
         losses = paper.Recurrent(config).generator_losses(image, hole, image, image + 0.3 * hole)
         assert ("normalized" in losses) == bool(weight)
     assert float(losses["normalized"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"), [({"low_pass_perceptual": 1.0}, 40), ({"perceptual": 1.0}, 32)]
+)
+def test_crops_are_large_enough_for_the_features(tmp_path, changes, least):
+    config = dataclasses.replace(NO_FEATURES, features=str(vgg_file(tmp_path / "vgg.safetensors")), **changes)
+    method = paper.Recurrent(config)
+    for size in (least - 8, least):
+        image, hole = batch((size, size), 1)
+        if size < least:
+            with pytest.raises(
+                TrainingError, match=f"expected a multiple of 8, at least {least}, got {size}"
+            ):
+                method.step(image, hole, 0, backward=torch.Tensor.backward)
+        else:
+            assert math.isfinite(method.step(image, hole, 0, backward=torch.Tensor.backward)["total"])
+
+
+def test_style_needs_a_layer_of_its_own(tmp_path):
+    features = str(vgg_file(tmp_path / "vgg.safetensors", last="1_1"))
+    image, hole = batch()
+    method = paper.Recurrent(dataclasses.replace(NO_FEATURES, features=features, style=1.0))
+    with pytest.raises(TrainingError, match=r"expected features with one of 2_2, .*, got 1_1"):
+        method.generator_losses(image, hole, image, image)
 
 
 def test_steps_change_both_networks_and_log_finite_values():

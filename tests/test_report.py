@@ -14,7 +14,7 @@ from conftest import tiny_card
 from PIL import Image
 from scipy import stats
 
-from retouch import cases, plots, report, results, summary, tables
+from retouch import cases, plots, report, results, sources, summary, tables
 from retouch.cards import parse_card
 from retouch.cases import picture_of
 from retouch.cli import main
@@ -435,6 +435,65 @@ def test_of_two_files_of_one_name_the_card_takes_its_own(tmp_path: Path) -> None
     elsewhere = card.rename(tmp_path / "mine.json")
     with pytest.raises(DataError, match="expected its own model among those measured"):
         report.into_card(folder, elsewhere, "photos")
+
+
+@pytest.mark.parametrize(
+    ("others", "sums", "words"),
+    [
+        (["mine"], ["", ""], "expected one model of the name mine among those measured, got .*mine.onnx too"),
+        ([], ["0123456789ab"], "expected figures of the card's own weights, got those of others"),
+    ],
+)
+def test_a_card_takes_no_figures_of_other_weights(
+    tmp_path: Path, others: list[str], sums: list[str], words: str
+) -> None:
+    """As of the shipped model of that name, or of weights that were exported anew since."""
+    models = [str(tmp_path / "mine.onnx"), *others]
+    rows = [row(0, model, 20.0) | {"model_sum": known} for model, known in zip(models, sums, strict=True)]
+    folder, card = write(tmp_path / "out", rows), tmp_path / "mine.json"
+    card.write_text(tiny_card(b"", "mine").to_json(), encoding="utf-8")
+    before = card.read_bytes()
+    with pytest.raises(DataError, match=words):
+        report.into_card(folder, card, "photos")
+    assert card.read_bytes() == before
+
+
+def test_a_name_is_for_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path / "out", [row(0, "mine", 20.0)])
+    assert main(["report", str(folder), "--name", "photos"]) == 2
+    assert "expected --card with --name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/there/photos", "there/photos"),
+        ("/photos", "photos"),
+        ("set/scenes.v2", "set/scenes.v2"),
+        ("a/b.tar", "a/b"),
+    ],
+)
+def test_a_card_names_its_photographs(tmp_path: Path, path: str, name: str) -> None:
+    folder, card = write(tmp_path / "out", [row(0, "mine", 20.0)], data=[path]), tmp_path / "mine.json"
+    card.write_text(tiny_card(b"", "mine").to_json(), encoding="utf-8")
+    report.into_card(folder, card, None)
+    assert parse_card(card.read_bytes(), "").quality[-1]["data"] == name
+
+
+def test_photographs_where_one_stands_have_the_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sources.short(".") == tmp_path.name
+
+
+def test_folders_of_masks_have_panels_of_their_own() -> None:
+    rows = [
+        row(0, "a", 20.0) | {"masks": masks, "hole": 0.2}
+        for masks in ("my large", "my small", "strokes 0.1-0.2")
+    ]
+    figure = plots.by_hole(rows, ["a"], ["psnr"])
+    assert [axis.get_title() for axis in figure.axes] == ["my large", "my small", "strokes"]
 
 
 def test_smaller_comparisons_are_named_in_the_card() -> None:

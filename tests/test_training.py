@@ -300,6 +300,8 @@ def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Pat
         ("glcic", {"size": 32, "learning_rate": -1.0}, {}),
         ("recurrent", {"beta1": 1.0}, {}),
         ("recurrent", {"clip": 1.0}, {"precision": "16-mixed"}),
+        ("dcgan_search", {"reconstruction": 1.0}, {"precision": "16-mixed", "size": 64}),
+        ("dcgan_direct", {}, {"precision": "16-mixed", "size": 64}),
     ],
     ids=str,
 )
@@ -311,6 +313,30 @@ def test_a_refused_run_is_one_line_and_leaves_its_folder_free(
         train(method, settings(photos, tmp_path / "run", **{"size": 32, **changes}), free | overrides)
     assert run(photos, tmp_path / "run").step == 6
     assert [line["step"] for line in stats(tmp_path / "run")] == [2, 4, 6]
+
+
+def test_too_little_memory_is_one_line(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any, **__: Any) -> dict[str, float]:
+        torch.empty(1 << 60)  # more than any machine has
+        return {}
+
+    monkeypatch.setattr(Tiny, "step", step)
+    with pytest.raises(TrainingError, match="expected memory for batches of 4 at size 16, got too little"):
+        run(photos, tmp_path / "run")
+
+
+def test_the_last_steps_are_logged(photos: str, tmp_path: Path) -> None:
+    run(photos, tmp_path / "run", steps=3, log_every=2)
+    assert [line["step"] for line in stats(tmp_path / "run")] == [2, 3]
+
+
+def test_a_run_among_its_photos_is_no_photo(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    run(".", Path("run"), steps=2, sample_every=1)
+    assert list(Path("run").rglob("*.png"))
+    assert run(".", Path("run"), resume=True).step == 6
 
 
 def test_a_run_of_before_a_setting_goes_on(photos: str, tmp_path: Path) -> None:
@@ -583,7 +609,7 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
         {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
         {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
-        {"seed": 1 << 64},
+        {"seed": 1 << 64}, {"whole": True, "zoom": 2.0},
     ],
     ids=str,
 )  # fmt: skip

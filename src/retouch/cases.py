@@ -1,6 +1,7 @@
 """One case of an evaluation: a photograph, a hole and a model -> completed, measured, a row of the results."""
 
 import base64
+import hashlib
 import math
 import os
 import re
@@ -77,8 +78,10 @@ def masks_name(spec: str) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a path."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "-"
+    """A name as a part of a path; what a path cannot show is told apart by a sum."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    known = plain == name.replace(" ", "-")
+    return plain if known else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def measured(terms: Terms, job: Job) -> Row:

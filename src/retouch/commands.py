@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from retouch.errors import DataError
 from retouch.evaluate import Settings
 from retouch.evaluate import evaluate as run_evaluation
 from retouch.terminal import counted, say
@@ -38,6 +39,8 @@ def report(
     """
     from retouch import report as reporting
 
+    if name is not None and card is None:
+        raise DataError(f"expected --card with --name, got --name {name} alone")
     page, text = reporting.report(results, run)
     say(f"{page}: open it in a browser; the same in Markdown: {text}")
     if card is not None:

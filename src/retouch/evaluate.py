@@ -101,7 +101,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         OSError: the disk refuses. What was measured stays; the same command goes on from there.
     """
     settings = _with_protocol(settings)
-    index = sources.index(settings.data)
+    index = sources.index(settings.data, beside=settings.output)
     named: dict[str, str] = {}
     for spec in settings.masks:
         _check_masks(spec)
@@ -135,7 +135,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
             count, failures = count + 1, failures + ("error" in row)
             if progress:
                 progress(count, wanted, failures)
-    for _ in _rows(settings, _telling(settings, index)):  # measured before: for their pictures alone
+    for _ in _rows(settings, _telling(settings, index, sums)):  # measured before: for their pictures alone
         pass
     return Finished(len(jobs), wanted - len(jobs), failures)
 
@@ -184,15 +184,19 @@ def _jobs(settings: Settings, index: tuple[Source, ...], sums: Sums) -> Iterator
         if settings.features:
             yield Job(number, index[number], "", ORIGINAL, False)
         for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
-            names = {"model": model, "masks": cases.masks_name(spec)}
-            own = {
-                f"{kind}_sum": known[names[kind]] for kind, known in sums.items() if known.get(names[kind])
-            }
-            yield Job(number, index[number], spec, model, keep, own)
+            yield Job(number, index[number], spec, model, keep, _own(sums, spec, model))
 
 
-def _telling(settings: Settings, index: tuple[Source, ...]) -> list[Job]:
-    """The best, the median and the worst photo for each kind of hole, where their pictures are not kept yet."""
+def _own(sums: Sums, spec: str, model: str) -> dict[str, str]:
+    names = {"model": model, "masks": cases.masks_name(spec)}
+    return {f"{kind}_sum": known[names[kind]] for kind, known in sums.items() if known.get(names[kind])}
+
+
+def _telling(settings: Settings, index: tuple[Source, ...], sums: Sums) -> list[Job]:
+    """The best, the median and the worst photo for each kind of hole, where their pictures are not kept yet.
+
+    Of the models asked for: what another is now, its rows do not say.
+    """
     rows = results.read(settings.output).measured if settings.pictures else []
     order = [name for name in ranked(rows) if name != ORIGINAL]
     jobs = []
@@ -200,8 +204,9 @@ def _telling(settings: Settings, index: tuple[Source, ...]) -> list[Job]:
         group = [row for row in rows if row["masks"] == cases.masks_name(spec)]
         there = {row["model"] for row in group}
         ahead = next((name for name in order if name in there), "")
-        for photo, name in itertools.product(extremes(group, ahead), order):
-            job = Job(photo, index[photo], spec, name, True)
+        asked = [name for name in order if name in settings.model]
+        for photo, name in itertools.product(extremes(group, ahead), asked):
+            job = Job(photo, index[photo], spec, name, True, _own(sums, spec, name))
             if not (settings.output / cases.picture_of(job.about)).exists():
                 jobs.append(job)
     return jobs

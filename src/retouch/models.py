@@ -198,7 +198,7 @@ def _load(name: str, threads: int | None) -> Model:
     if name in CLASSICAL:
         return Model(name, CLASSICAL[name]())
     if os.path.isdir(name):
-        return _load_run(Path(name))
+        return _load_run(Path(name), threads)
     if os.path.isfile(name) or name.lower().endswith(SUFFIXES):
         return _load_file(name, Path(name), threads)
     near = difflib.get_close_matches(name[:80], [*shipped_names(), *CLASSICAL], n=3, cutoff=0.5)
@@ -239,10 +239,10 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
     return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card, sha256)
 
 
-def _load_run(path: Path) -> Model:
+def _load_run(path: Path, threads: int | None) -> Model:
     if not (path / "checkpoint").is_dir():
         raise ModelError(f"{path}: expected a .onnx file or a training run, got a folder without checkpoint")
     with needs("train", "completing with a training run"):
         from retouch.training import export
-    predictor, state = export.predictor(path)
+    predictor, state = export.predictor(path, threads)
     return Model(str(path), predictor, sha256=hashlib.sha256(repr(state).encode()).hexdigest())

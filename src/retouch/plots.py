@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from retouch.errors import DataError, needs
+from retouch.masks import KINDS
 from retouch.results import Row
 from retouch.summary import Group
 from retouch.tables import head
@@ -61,16 +62,22 @@ def svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
+def _kind(row: Row) -> str:
+    """``strokes`` of ``strokes 0.1-0.2``; a folder of masks is a kind of its own."""
+    kind = str(row["masks"]).partition(" ")[0]
+    return kind if kind in KINDS else str(row["masks"])
+
+
 def by_hole(rows: Sequence[Row], models: Sequence[str], names: Sequence[str]) -> Any:
     """Means over bins of the hole's share, a line per model: a row of panels per kind of hole."""
-    kinds = sorted({str(row["masks"]).partition(" ")[0] for row in rows})
+    kinds = sorted({_kind(row) for row in rows})
     figure, axes = _figure(len(kinds), len(names), 3.2 * len(kinds))
     for place, axis in enumerate(axes):
         kind, name = kinds[place // len(names)], names[place % len(names)]
         for number, model in enumerate(models):
             pairs = np.array([
                 (row["hole"], row[name]) for row in rows
-                if row["model"] == model and row["masks"].partition(" ")[0] == kind and name in row
+                if row["model"] == model and _kind(row) == kind and name in row
             ]).reshape(-1, 2)  # fmt: skip
             bins = np.floor(pairs[:, 0] / BIN)
             means = np.array([pairs[bins == one].mean(axis=0) for one in np.unique(bins)]).reshape(-1, 2)

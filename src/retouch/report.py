@@ -17,6 +17,7 @@ from retouch.cases import ORIGINAL, picture_of
 from retouch.errors import DataError, needs
 from retouch.image import atomic_write
 from retouch.results import Results, Row
+from retouch.sources import short
 from retouch.summary import Group
 from retouch.tables import Table
 
@@ -307,14 +308,23 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     """Puts the measured means into a model's card, in place of its rows of that data; returns how many.
 
     Raises:
-        DataError, ModelError, OSError: no results, no card, or a disk that refuses.
+        DataError: no results, or none of the card's own weights alone.
+        ModelError, OSError: no card, or a disk that refuses.
     """
     found = results.read(folder)
-    path = [Path(str(one)) for one in found.about.get("data", ())]
-    name = data or ", ".join("/".join(one.with_suffix("").parts[-2:]) for one in path)
+    name = data or ", ".join(short(str(one).removesuffix(".tar")) for one in found.about.get("data", ()))
     rows = [row for row in found.measured if row["model"] != ORIGINAL]
     there = parse_card(card.read_bytes(), str(card))
-    own = _own(sorted({row["model"] for row in rows}), card)
+    models = {row["model"] for row in rows}
+    own = _own(sorted(models), card) or there.name
+    if own != there.name and there.name in models:
+        raise DataError(
+            f"{card}: expected one model of the name {there.name} among those measured, got {own} too"
+        )
+    if any(row["model"] == own and not there.sha256.startswith(row.get("model_sum", "")) for row in rows):
+        raise DataError(
+            f"{card}: expected figures of the card's own weights, got those of others named {own}"
+        )
     rows = [row | {"model": there.name} if row["model"] == own else row for row in rows]
     new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, tables.on_card(there.method))
     if not new:

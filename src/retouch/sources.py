@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from retouch.errors import DataError
 from retouch.photo import SUFFIXES
@@ -32,21 +32,27 @@ class Source:
         return f"{self.path}: {self.name}" if self.name else self.path
 
 
-def index(data: Sequence[str]) -> tuple[Source, ...]:
+def index(data: Sequence[str], *, beside: Path | None = None) -> tuple[Source, ...]:
     """Lists every photo of a set, in an order that depends on the names alone.
 
     Args:
         data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
             ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
-            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed.
+            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. Members of shards named
+            ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot.
+        beside: a folder that the work writes into; where it lies in one of the photos, it is left out.
 
     Raises:
         DataError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
     """
     sources: list[Source] = []
+    own = os.path.join(os.path.abspath(beside), "") if beside else ""
     for spec in data:
         path, times = _split(spec)
-        found = [source for file in _files(path) for source in _sources(file)]
+        files = _files(path)
+        if own and not os.path.join(os.path.abspath(path), "").startswith(own):
+            files = [file for file in files if not os.path.abspath(file).startswith(own)]
+        found = [source for file in files for source in _sources(file)]
         if not found:
             raise DataError(
                 f"{path}: expected photos ({' '.join(SUFFIXES)}) or .tar shards of them, got none"
@@ -68,6 +74,12 @@ def fingerprint(sources: Sequence[Source]) -> str:
         line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{size}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
     return digest.hexdigest()
+
+
+def short(path: str) -> str:
+    """The last two names of a path: where photographs lay on some machine says nothing."""
+    names = [name for name in Path(path).parts[-2:] if name != os.sep]
+    return "/".join(names) or Path(path).resolve().name
 
 
 def read_bytes(source: Source) -> bytes:
@@ -133,6 +145,11 @@ def _files(path: str) -> list[str]:
     return [name for match in found for name in _files(match)]
 
 
+def _is_photo(name: PurePosixPath) -> bool:
+    masked = name.stem.endswith(".mask")
+    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".") and not masked
+
+
 def _sources(path: str) -> list[Source]:
     if not path.lower().endswith(".tar"):
         return [Source(path, "", 0, -1)] if path.lower().endswith(SUFFIXES) else []
@@ -141,7 +158,7 @@ def _sources(path: str) -> list[Source]:
             return [
                 Source(path, member.name, member.offset_data, member.size)
                 for member in shard
-                if member.isreg() and member.name.lower().endswith(SUFFIXES)
+                if member.isreg() and _is_photo(PurePosixPath(member.name))
             ]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{path}: expected a tar shard of photos, got {error}") from error

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from retouch.errors import ModelError
+from retouch.errors import ModelError, TrainingError
 
 # VGG-19's convolutions in order, with the index that torchvision gives them in `features`;
 # a 2x2 max-pool follows the last of each of the first four groups.
@@ -138,8 +138,16 @@ def gram(features: Tensor) -> Tensor:
 
 
 def style_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
-    """Sum over relu2_2, 3_4, 4_4, 5_2 (those at hand) of the mean absolute difference of the Gram matrices."""
+    """Sum over relu2_2, 3_4, 4_4, 5_2 (those at hand) of the mean absolute difference of the Gram matrices.
+
+    Raises:
+        TrainingError: none is at hand.
+    """
     taps = [tap for tap in STYLE_TAPS if tap in real]
+    if not taps:
+        raise TrainingError(
+            f"style: expected features with one of {', '.join(STYLE_TAPS)}, got {', '.join(real)}"
+        )
     return torch.stack([F.l1_loss(gram(fake[tap]), gram(real[tap])) for tap in taps]).sum()
 
 

@@ -461,9 +461,10 @@ class Recurrent:
         Raises:
             TrainingError: crops of another size.
         """
-        if image.shape[-1] % 8 or image.shape[-1] < 16:
-            raise TrainingError(f"size: expected a multiple of 8, at least 16, got {image.shape[-1]}")
         config = self.config
+        least = 16 if self.vgg is None else 40 if config.low_pass_perceptual else 32
+        if image.shape[-1] % 8 or image.shape[-1] < least:
+            raise TrainingError(f"size: expected a multiple of 8, at least {least}, got {image.shape[-1]}")
         factor = self.learning_rate(k)
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_rate}
         for name, optimizer in self.optimizers.items():

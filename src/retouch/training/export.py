@@ -23,9 +23,10 @@ from retouch.cards import Card
 from retouch.errors import ModelError, TrainingError
 from retouch.image import atomic_write
 from retouch.methods import METHODS
-from retouch.sources import index
+from retouch.sources import index, short
 from retouch.training.checkpoints import read_checkpoint
 from retouch.training.data import SAMPLES, Photos
+from retouch.training.process import restored
 from retouch.training.quantize import Sample, to_int8
 from retouch.training.searching import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
@@ -88,16 +89,17 @@ class TorchPredictor:
 
     limits: Limits
     module: Completion
+    threads: int | None = None
 
     def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
         """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32."""
-        with torch.inference_mode():
+        with restored(self.threads), torch.inference_mode():
             completed: np.ndarray = self.module(torch.from_numpy(image), torch.from_numpy(hole)).numpy()
         return completed
 
 
-def predictor(run: Path) -> tuple[TorchPredictor | SearchPredictor, dict[str, Any]]:
-    """The Predictor of a training run, and the run's state.
+def predictor(run: Path, threads: int | None = None) -> tuple[TorchPredictor | SearchPredictor, dict[str, Any]]:
+    """The Predictor of a training run, on so many cores (None: all), and the run's state.
 
     Raises:
         TrainingError: see ``completion``.
@@ -105,7 +107,7 @@ def predictor(run: Path) -> tuple[TorchPredictor | SearchPredictor, dict[str, An
     module, state = completion(run)
     if METHODS[state["method"]].searches:
         return SearchPredictor(window_limits(state), module.method), state
-    return TorchPredictor(window_limits(state), module), state
+    return TorchPredictor(window_limits(state), module, threads), state
 
 
 def to_onnx(module: nn.Module, limits: Limits) -> bytes:
@@ -211,8 +213,8 @@ def command_line(state: dict[str, Any], run: Path) -> str:
             words += ["--ratio", *map(str, value)]
             continue
         for part in value if isinstance(value, list) else [value]:
-            if name in ("data", "init"):  # the last two folders: where they lay on that machine says nothing
-                part = "/".join(Path(part).parts[-2:])
+            if name in ("data", "init"):
+                part = short(part)
             words += [f"--{name.replace('_', '-')}", str(part)]
     for name, value in state["config"].items():
         if value != defaults.get(name):

@@ -12,6 +12,7 @@ import copy
 import math
 import signal
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ from retouch.training.checkpoints import (
     versions,
     write_checkpoint,
 )
-from retouch.training.process import alone, restored, signals
+from retouch.training.process import alone, memory_named, restored, signals
 from retouch.training.progress import logs, progress, save_grid
 from retouch.training.settings import Settings, check_same, configure, plain
 
@@ -119,11 +120,12 @@ def train(
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
     kind, build = (entry or METHODS[method]).load()
     config = configure(kind, overrides or {})
-    if settings.precision == "16-mixed" and getattr(config, "clip", False):
-        raise TrainingError(
-            "precision: expected 32-true or bf16-mixed with clip, got 16-mixed (scaled gradients)"
-        )
-    sources = photographs.index(settings.data)
+    for name in ("clip", "reconstruction"):  # gradients cut by their size, or of one loss for two optimisers
+        if settings.precision == "16-mixed" and getattr(config, name, False):
+            raise TrainingError(
+                f"precision: expected 32-true or bf16-mixed with {name}, got 16-mixed (scaled gradients)"
+            )
+    sources = photographs.index(settings.data, beside=settings.output)
     state, weights = _start(settings)
     identity = photographs.fingerprint(sources)
     if settings.resume:
@@ -131,22 +133,27 @@ def train(
     state |= {"method": method, "config": plain(config), "settings": plain(settings)}
     state |= {"photos": len(sources), "data_sha256": identity, "versions": versions()}
     try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            strategy=together.Together() if settings.devices * settings.nodes > 1 else "auto",
-            precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
-        )
+        with warnings.catch_warnings():
+            # 16 bits on a CPU, of which we say more below
+            warnings.filterwarnings("ignore", "You passed `Fabric")
+            fabric = Fabric(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.nodes,
+                strategy=together.Together() if settings.devices * settings.nodes > 1 else "auto",
+                precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
+            )
         if isinstance(fabric.strategy, together.Together) and fabric.strategy.cluster_environment:
             fabric.strategy.cluster_environment.validate_settings(settings.devices, settings.nodes)
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"expected devices that this machine has, got: {reason}") from error
+    if fabric.strategy.precision.precision != settings.precision:
+        raise TrainingError("precision: expected 32-true or bf16-mixed on this device, got 16-mixed")
     run = partial(
         _train, build=partial(build, config), settings=settings, sources=sources, state=state, weights=weights
     )
-    with together.launched(fabric):
+    with together.launched(fabric), memory_named(settings.batch, settings.size):
         finished: Finished = fabric.launch(run)
     return finished
 
@@ -256,8 +263,10 @@ def _train(
                     state["sums"][name] = state["sums"].get(name, 0.0) + value
                     state["counts"][name] = state["counts"].get(name, 0) + 1
                 show(values)
-                if state["step"] % settings.log_every == 0:
+                due = state["step"] % settings.log_every == 0
+                if due or state["step"] == settings.steps:
                     log((state["images"] - logged) / (time.monotonic() - since))
+                if due:
                     state["sums"], state["counts"] = {}, {}
                     logged, since = state["images"], time.monotonic()
                 if first and settings.sample_every and state["step"] % settings.sample_every == 0:

@@ -1,4 +1,4 @@
-"""What training changes in its process, and puts back: signals, threads, random state."""
+"""What training changes in its process, and puts back: signals, threads, random state; where its memory ends."""
 
 import os
 import signal
@@ -73,3 +73,21 @@ def alone(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def memory_named(batch: int, size: int) -> Iterator[None]:
+    """PyTorch has no memory left: one line that says what needs less of it.
+
+    Raises:
+        TrainingError: so it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise TrainingError(
+                f"expected memory for batches of {batch} at size {size}, got too little: a smaller --batch or "
+                "--size needs less"
+            ) from error
+        raise

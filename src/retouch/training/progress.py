@@ -126,7 +126,8 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
         yield lambda rate: None
         return
     try:
-        _truncate(run / "stats.jsonl", state["step"])
+        # where steps are left over, their line is that of a run that had ended: it is drawn up anew
+        _truncate(run / "stats.jsonl", state["step"] - bool(state["counts"]))
         writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
     except OSError as error:
         raise TrainingError(f"{run}: expected to write logs, got {error}") from error

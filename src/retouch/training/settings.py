@@ -110,6 +110,8 @@ class Settings:
         for name in ("jitter", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
+        if self.whole and self.zoom != 1:
+            raise TrainingError(f"zoom: expected 1 with whole, got {self.zoom:g}")
         if self.jitter and not self.whole:
             raise TrainingError(f"jitter: expected 0 without whole, got {self.jitter}")
         if not 0 <= self.ema < 1:
