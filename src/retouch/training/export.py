@@ -98,7 +98,9 @@ class TorchPredictor:
         return completed
 
 
-def predictor(run: Path, threads: int | None = None) -> tuple[TorchPredictor | SearchPredictor, dict[str, Any]]:
+def predictor(
+    run: Path, threads: int | None = None
+) -> tuple[TorchPredictor | SearchPredictor, dict[str, Any]]:
     """The Predictor of a training run, on so many cores (None: all), and the run's state.
 
     Raises:
