@@ -161,6 +161,22 @@ def test_a_transparent_grey_of_few_bits_becomes_alpha(bits: int, packed: bytes, 
     assert pillows.info["transparency"] == 2
 
 
+def test_a_palette_with_alpha_of_its_own_is_kept() -> None:
+    alpha = np.where(COLOUR[..., :1] > 128, 255, 90).astype(np.uint8)
+    source = Image.fromarray(np.concatenate([COLOUR, alpha], axis=2)).quantize(32)
+    assert source.palette is not None and source.palette.mode == "RGBA"
+    photo = read(source)
+    assert photo.palette is not None and photo.has_alpha
+    np.testing.assert_array_equal(photo.palette[photo.pixels[..., 0]], np.asarray(source.convert("RGBA")))
+
+
+def test_a_mask_of_0_and_1_is_refused() -> None:
+    mask = np.eye(4, dtype=np.uint8)
+    with pytest.raises(MaskError, match="expected a mask with white at 255, got one of 0 and 1 alone"):
+        read_mask(mask, (4, 4))
+    assert not read_mask(np.zeros((4, 4), np.uint8), (4, 4)).any()
+
+
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 250, 10))])
 def test_palette_transparency_is_kept(transparency: int | bytes) -> None:
     source = Image.fromarray(COLOUR).quantize(25)

@@ -306,7 +306,7 @@ def test_another_file(photo_path: Path) -> None:
 
 
 def test_threads_below_one(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match="expected at least 1 thread, got 0"):
+    with pytest.raises(ModelError, match="expected threads to be a whole number of at least 1, got 0"):
         load(tiny_model, threads=0)
 
 

@@ -291,6 +291,53 @@ def test_brush_size_zoom_and_pan(page):
     assert zoom() == fitted
 
 
+def test_space_moves_the_photo_wherever_the_focus_is(page):
+    open_photo(page, encoded(photo()))
+    page.click("[data-tool=brush]")
+    page.keyboard.down("Space")
+    drag(page, (0.5, 0.5), (0.6, 0.6))
+    page.keyboard.up("Space")
+    assert not mask_of(page).any()
+
+
+def test_escape_closes_menus_and_keys_in_them_erase_nothing(page):
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    painted = mask_of(page)
+    for menu in ("mask", "options"):
+        page.click(f"#{menu}-button")
+        page.wait_for_selector(":popover-open")
+        if menu == "options":
+            page.focus("#options [name=dilate]")
+            page.keyboard.press("Delete")
+        page.keyboard.press("Escape")
+        until(page, "!document.querySelector(':popover-open')")
+    assert np.array_equal(mask_of(page), painted)
+
+
+def test_letters_of_other_keyboards(page):
+    """Cyrillic letters count as those at their places; [ and ] stand on the third level of some."""
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    press = """([key, code, more]) => document.querySelector("#canvas").dispatchEvent(
+        new KeyboardEvent("keydown", { key, code, bubbles: true, cancelable: true, ...more }))"""
+    page.evaluate(press, ["я", "KeyZ", {"ctrlKey": True}])
+    assert not mask_of(page).any()
+    size = float(page.input_value("#size"))
+    page.evaluate(press, ["]", "Digit9", {"ctrlKey": True, "altKey": True, "modifierAltGraph": True}])
+    assert float(page.input_value("#size")) > size
+
+
+def test_small_windows_hold_whole_menus(browser):
+    with serving() as site, page_at(browser, site.url, viewport={"width": 320, "height": 256}) as page:
+        open_photo(page, encoded(photo()))
+        for menu in ("mask", "options"):
+            page.click(f"#{menu}-button")
+            box = page.locator(":popover-open").bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 256
+            page.keyboard.press("Escape")
+
+
 def test_keyboard_alone_is_enough(page):
     """A sample, a brush moved by arrow keys, Enter, download: nothing is clicked."""
     page.focus("[data-sample=rocket]")

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +158,37 @@ def test_json_answers(site):
         head, _, text = image.partition(",")
         assert head == "data:image/png;base64"
         assert base64.b64decode(text) == plain.content
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json, text/plain, */*", "application/json, */*;q=0.5", "image/png, application/json;q=0.1"],
+)
+def test_who_takes_pictures_too_gets_one(site, accept):
+    """As axios and HTTPie ask where nothing is said."""
+    answer = site.post(INPAINT, json=as_json(), headers={"Accept": accept})
+    assert answer.headers["content-type"] == "image/png"
+
+
+def test_a_seed_of_iopaint_may_be_text(site):
+    for seed in ("42", 42.0):
+        assert site.post(INPAINT, json=as_json(sd_seed=seed)).headers["x-seed"] == "42"
+
+
+def test_a_thread_that_does_not_start_takes_no_place(monkeypatch):
+    start = threading.Thread.start
+
+    def failing(thread):
+        if thread.name == "retouch-work":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with serving(Settings(model="telea", workers=1)) as site:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", failing)
+            for _ in range(2):
+                refused(site.post(INPAINT, files=FORM), 503, "cannot start a thread now")
+        assert site.post(INPAINT, files=FORM).status_code == 200
 
 
 def test_several_answers():

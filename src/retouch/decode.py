@@ -258,10 +258,10 @@ def _copied(image: Image.Image) -> np.ndarray:
 
 def _palette_pixels(image: Image.Image) -> tuple[np.ndarray, Mode, np.ndarray]:
     pixels = _copied(image)
-    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    colours = np.array(image.getpalette("RGBA") or [], np.uint8).reshape(-1, 4)
     palette = np.zeros((max(len(colours), int(pixels.max()) + 1), 4), np.uint8)
-    palette[: len(colours), :3] = colours
     palette[:, 3] = 255
+    palette[: len(colours)] = colours
     transparency = image.info.get("transparency")
     if isinstance(transparency, bytes):
         alpha = np.frombuffer(transparency, np.uint8)[: len(palette)]

@@ -67,7 +67,7 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
         (H, W) bool, True = missing.
 
     Raises:
-        MaskError: the mask has another size than the image, or 8-bit values in 16 bits.
+        MaskError: the mask has another size than the image, 8-bit values in 16 bits, or 0 and 1 in 8.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -95,6 +95,8 @@ def _white(photo: Photo) -> np.ndarray:
         raise MaskError(
             f"expected a 16-bit mask with white at 65535, got none above {most}: as if it had 8 bits"
         )
+    if photo.depth == 8 and photo.mode == "L" and int(pixels.max()) == 1:
+        raise MaskError("expected a mask with white at 255, got one of 0 and 1 alone")
     if photo.palette is not None:
         bright = np.rint(photo.palette[:, :3] @ LUMA) >= half
         return np.asarray(bright[pixels[..., 0]])

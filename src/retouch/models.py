@@ -139,7 +139,7 @@ class Model:
             FileNotFoundError, ImageError, MaskError, ModelError.
             ValueError: an unknown ``blend``, or numbers that are negative or not whole.
         """
-        if not isinstance(num_images, int) or num_images < 1:
+        if not isinstance(num_images, int | np.integer) or num_images < 1:
             raise ModelError(f"expected num_images to be a whole number of at least 1, got {num_images!r}")
         photo = images.read(image)
         hole = images.read_mask(mask_image, photo.size)
@@ -174,11 +174,11 @@ def load(
             ``"inverter"`` network starts it, in a fraction of the time (the default).
 
     Raises:
-        ModelError: no such model, or a damaged or foreign file.
+        ModelError: no such model, a damaged or foreign file, or ``threads`` that are no number of them.
         MissingExtraError: the model needs a package of an extra.
     """
-    if threads is not None and threads < 1:
-        raise ModelError(f"expected at least 1 thread, got {threads}")
+    if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+        raise ModelError(f"expected threads to be a whole number of at least 1, got {threads!r}")
     name = DEFAULT if name is None else os.fspath(name)
     model = _load(name, threads)
     searching = getattr(model.predictor, "searching", None)

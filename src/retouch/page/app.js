@@ -65,14 +65,23 @@ $("#choose-model").onclick = async () => {
     $("#models-error").textContent = error.message;
   }
 };
+$("#options").onsubmit = (event) => event.preventDefault();
 $("#help").onclick = () => $("#keys").showModal();
 
 // ---- keys -------------------------------------------------------------------------------------------------
 
+/** The key that a person pressed: of letters that are not Latin, the one at that place of a keyboard that is. */
+function keyOf(event) {
+  if (event.key.length > 1) return event.key;
+  const latin = event.key < "\x80" || !event.code.startsWith("Key");
+  return (latin ? event.key : event.code.slice(3)).toLowerCase();
+}
+
 addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not([type=range]), select, textarea, dialog");
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const control = event.ctrlKey || event.metaKey;
+  const key = keyOf(event);
+  const third = event.getModifierState("AltGraph"); // the third level of a keyboard, where some have [ and ]
+  const control = (event.ctrlKey || event.metaKey) && !third;
   const actions = control
     ? {
         z: event.shiftKey ? redo : undo,
@@ -99,7 +108,9 @@ addEventListener("keydown", (event) => {
         Escape: () => (state.job ? state.job.abort() : view.before ? compare(false) : notice("")),
         Enter: () => event.target.closest("button, a, summary, .menu") || complete(),
       };
-  if (typing || event.altKey || !(key in actions)) return;
+  if (typing || (event.altKey && !third) || !(key in actions)) return;
+  if (key === "Escape" && document.querySelector(":popover-open")) return; // which the browser closes
+  if (["Delete", "Backspace"].includes(key) && event.target.closest(".menu")) return;
   if (key !== "Enter") event.preventDefault();
   if (state.mask?.tiles) return; // in the middle of a stroke
   actions[key]();

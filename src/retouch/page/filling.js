@@ -75,10 +75,11 @@ $("#complete").onclick = complete;
 
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
 const REFUSED = /^\.|[\x00-\x1f\x7f/\\:*?"<>|]/g; // in names, by some system or other
+const LONGEST = 60; // letters of a name, of four bytes at most: the service takes 200 bytes, and a suffix needs some
 const resultName = (number = 1) => {
   const what = state.current === state.versions[0] ? "original" : "completed";
   const end = `${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
-  return `${state.name}-${what}${end}`.replace(REFUSED, "-");
+  return `${state.name.slice(0, LONGEST)}-${what}${end}`.replace(REFUSED, "-");
 };
 
 $("#download").onclick = () => state.current && save(state.current.blob, resultName());
@@ -88,7 +89,7 @@ $("#store").onclick = () =>
       signal.throwIfAborted();
       const name = resultName(number);
       try {
-        await service.store(name, state.current.blob);
+        await service.store(name, state.current.blob, signal);
         return notice(text("stored", { name }));
       } catch (error) {
         if (error.status !== 409) throw error; // else there is a file of this name

@@ -159,21 +159,17 @@ export function listen(view, tools) {
 
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !view.photo) return;
-    if (event.code === "Space") {
-      space = true;
-      hover(null);
-      event.preventDefault();
-    } else if (event.key in STEPS && tools.ready() && !mode) {
+    if (event.key in STEPS && tools.ready() && !mode) {
       const [dx, dy] = STEPS[event.key];
       const step = event.shiftKey ? 40 : 8;
       pen ??= { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, down: false };
       const from = view.at(pen.x, pen.y);
       pen.x = Math.min(canvas.clientWidth, Math.max(0, pen.x + dx * step));
       pen.y = Math.min(canvas.clientHeight, Math.max(0, pen.y + dy * step));
-      if (pen.down) dab(from);
+      if (pen.down && brushing()) dab(from);
       hover(pen);
       event.preventDefault();
-    } else if (event.key.toLowerCase() === "d" && tools.ready() && !mode && brushing()) {
+    } else if ((event.code === "KeyD" || event.key === "d") && tools.ready() && !mode && brushing()) {
       pen ??= { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, down: false };
       pen.down = !pen.down;
       if (pen.down) dab(view.at(pen.x, pen.y));
@@ -188,6 +184,12 @@ export function listen(view, tools) {
     tools.end();
   }
 
+  addEventListener("keydown", (event) => {
+    if (event.code !== "Space" || !view.photo || event.target.closest("input, select, dialog, .menu")) return;
+    space = true;
+    hover(null);
+    if (event.target === canvas) event.preventDefault();
+  });
   addEventListener("keyup", (event) => {
     if (event.code !== "Space") return;
     space = false;

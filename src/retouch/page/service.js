@@ -75,8 +75,8 @@ export const models = () => asJson("api/v1/models");
 export const config = () => asJson("api/v1/server-config");
 export const photos = () => asJson("api/v1/photos");
 export const photo = async (name) => (await call(`api/v1/photos/${encodeURIComponent(name)}`)).blob();
-export const store = (name, blob) =>
-  call(`api/v1/outputs/${encodeURIComponent(name)}`, { method: "PUT", body: blob });
+export const store = (name, blob, signal) =>
+  call(`api/v1/outputs/${encodeURIComponent(name)}`, { method: "PUT", body: blob, signal });
 export const preview = async (blob, signal) =>
   (await call("api/v1/preview", { method: "POST", body: blob, signal })).blob();
 

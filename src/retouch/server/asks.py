@@ -29,7 +29,7 @@ IOPAINT = (
     *("use_extender", "extender_x", "extender_y", "extender_height", "extender_width"),
     *("sd_scale", "sd_mask_blur", "sd_strength", "sd_steps", "sd_guidance_scale", "sd_sampler"),
     *("sd_match_histograms", "sd_outpainting_softness", "sd_outpainting_space", "sd_lcm_lora"),
-    "sd_keep_unmasked_area",
+    *("sd_keep_unmasked_area", "sd_freeu", "sd_freeu_config"),
     *("paint_by_example_example_image", "p2p_image_guidance_scale"),
     *("enable_controlnet", "controlnet_conditioning_scale", "controlnet_method"),
     *("enable_brushnet", "brushnet_method", "brushnet_conditioning_scale"),
@@ -66,7 +66,7 @@ class Options(BaseModel):
     ] = 0
     blend: Annotated[Blend, Field(description="How the two meet.")] = "feather"
     sd_seed: Annotated[
-        int | None, Field(ge=-1, lt=SEEDS, description="As in IOPaint: the seed; -1 draws one.")
+        int | None, Field(ge=-1, lt=SEEDS, strict=False, description="As in IOPaint: the seed; -1 draws one.")
     ] = None
 
 

@@ -59,7 +59,9 @@ def inpaint_routes(house: House) -> APIRouter:
             "X-Elapsed-Ms": str(round(answer.seconds * 1000)),
             **_ignored(answer.ignored),
         }
-        if ask.options.variants > 1 or "application/json" in accept:
+        # a client that takes anything, as many say beside JSON, gets the picture
+        wants_json = "application/json" in accept and "*/*" not in accept and "image/" not in accept
+        if ask.options.variants > 1 or wants_json:
             return JSONResponse(answer.as_json(), headers=headers)
         return Response(answer.files[0], media_type=answer.media, headers=headers)
 

@@ -39,7 +39,7 @@ def model_routes(house: House) -> APIRouter:
 
     @router.post(
         "/model",
-        responses=responses(404, 408, 413, 415, 422, 503),
+        responses=responses(404, 408, 413, 415, 422, 429, 503),
         openapi_extra=schema.json_body(ModelRequest),
     )
     async def switch(request: Request) -> schema.IOPaintModel:

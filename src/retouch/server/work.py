@@ -130,12 +130,16 @@ class Pool:
                 outcome: tuple[T | None, BaseException | None] = (work(progress), None)
             except BaseException as error:
                 outcome = (None, error)
-            with suppress(
-                RuntimeError
-            ):  # the loop is closed: the server has ended, and nobody waits for this
+            # where the loop is closed the server has ended, and nobody waits for this
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, *outcome)
 
-        threading.Thread(target=body, name="retouch-work", daemon=True).start()
+        try:
+            threading.Thread(target=body, name="retouch-work", daemon=True).start()
+        except RuntimeError as error:  # as where a container allows no more
+            self._stops.discard(stop)
+            self._leave()
+            raise HttpError(503, "the server cannot start a thread now", {"Retry-After": "10"}) from error
         try:
             return await done
         finally:
