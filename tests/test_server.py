@@ -545,6 +545,35 @@ def test_connections_that_ask_nothing_are_closed(monkeypatch):
         assert site.get("/healthz").status_code == 200
 
 
+def test_connections_that_take_nothing_are_closed(monkeypatch):
+    """Those that take an answer slowly get all of it."""
+    monkeypatch.setattr(connections, "STUCK", 1.0)
+    ask, times = b"GET /examples/astronaut.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n", 60
+    with serving() as site, contextlib.ExitStack() as stack:
+        host, port = site.url.removeprefix("http://").split(":")
+        wanted = times * len(site.get("/examples/astronaut.jpg").content)
+
+        def asking():
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.settimeout(30)
+            connection.connect((host, int(port)))
+            connection.sendall(times * ask)
+            return connection
+
+        stuck, slow, got = asking(), asking(), 0
+        while got < wanted:
+            time.sleep(0.01)
+            got += len(slow.recv(1 << 16))
+        time.sleep(2.5)
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := stuck.recv(1 << 16):
+                got += len(some)
+        assert got < wanted
+        assert site.get("/healthz").status_code == 200
+
+
 def test_a_token_is_wanted():
     with serving(token="a-long-secret") as site:
         right = {"Authorization": "Bearer a-long-secret"}

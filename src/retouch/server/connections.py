@@ -1,4 +1,4 @@
-"""Connections: how many there may be at a time, and how long one may take to say what it wants."""
+"""Connections: how many there may be at a time, how long one may take to say what it wants, and to take the answer."""
 
 import asyncio
 
@@ -7,12 +7,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST = 512  # a process may often have no more than 1,024 files open
 SECONDS = 20.0  # for a request's line and headers; its body has a limit of its own
+STUCK = 30.0  # seconds in which somebody who is sent an answer has to take some of it
 
 
 class Connection(H11Protocol):
-    """Uvicorn's, closed where there are too many, or where a request's head does not come: each holds a socket."""
+    """Uvicorn's, closed where there are too many, or nothing comes or goes for long: each holds a socket."""
 
     late: asyncio.TimerHandle | None = None
+    stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -28,6 +30,29 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._wait_no_more()
+        self._taken()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taken()
+
+    def _look_again(self) -> None:
+        self.stuck = self.loop.call_later(STUCK, self._look, self.transport.get_write_buffer_size())
+
+    def _look(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._look_again()
+        else:
+            self.transport.abort()
+
+    def _taken(self) -> None:
+        if self.stuck is not None:
+            self.stuck.cancel()
+            self.stuck = None
 
     def _wait(self) -> None:
         if self.conn.their_state is not h11.IDLE:
