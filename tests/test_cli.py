@@ -178,6 +178,8 @@ def make_bad_files(folder: Path, photo: Path, weights: bytes) -> None:
 
 BAD = [  # (arguments, what the line says); PHOTO and MASK are good ones
     ("complete missing.png MASK", r"missing\.png"),
+    ("complete . MASK", "expected the file of a photo, got '.'"),
+    ("complete / MASK", "expected the file of a photo, got '/'"),
     ("complete PHOTO missing.png", r"missing\.png"),
     ("complete empty.png MASK", "empty file.*empty.png"),
     ("complete PHOTO empty.png", "empty file.*empty.png"),

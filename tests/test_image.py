@@ -170,6 +170,11 @@ def test_a_palette_with_alpha_of_its_own_is_kept() -> None:
     np.testing.assert_array_equal(photo.palette[photo.pixels[..., 0]], np.asarray(source.convert("RGBA")))
 
 
+def test_a_tiff_that_says_no_resolution_has_none() -> None:
+    assert read(saved(Image.fromarray(COLOUR), "TIFF")).dpi is None
+    assert read(saved(Image.fromarray(COLOUR), "TIFF", dpi=(1, 1))).dpi == (1, 1)
+
+
 def test_a_mask_of_0_and_1_is_refused() -> None:
     mask = np.eye(4, dtype=np.uint8)
     with pytest.raises(MaskError, match="expected a mask with white at 255, got one of 0 and 1 alone"):

@@ -533,8 +533,14 @@ def test_curves_of_whatever_was_logged(tmp_path: Path, capsys: pytest.CaptureFix
     (run / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1')
     assert main(["curves", str(run)]) == 0
     assert main(["curves", str(run), "--output", str(tmp_path / "mine.png")]) == 0
-    assert main(["curves", str(run), "--output", str(tmp_path / "mine.png")]) == 2
     assert "119 lines" in capsys.readouterr().out
+    for output, words in (
+        ("mine.png", "expected a new output file, got one that exists (--overwrite replaces it): "),
+        ("mine.svg", "expected an output that ends in .png, got "),
+        ("none/mine.png", ""),
+    ):
+        assert main(["curves", str(run), "--output", str(tmp_path / output)]) == 2
+        assert capsys.readouterr().err.startswith(f"retouch: {words}{tmp_path / output}")
     assert (run / "curves.png").read_bytes() == (tmp_path / "mine.png").read_bytes()
     figure = plots.curves(plots.read_stats(run), "run")
     assert [axis.get_title() for axis in figure.axes] == ["critic", "odd name", "late"]

@@ -56,7 +56,7 @@ def complete(
         model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.
-        feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
+        feather: Width in pixels of the band inside the hole that meets the photograph; 0: 8 px.
         blend: How the two meet.
         search: For models that search: from where.
         variants: Completions that are wanted, best first; several are NAME-completed-1.EXT, ...

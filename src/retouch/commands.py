@@ -59,8 +59,14 @@ def curves(run: Path, /, *, output: Path | None = None, overwrite: bool = False)
     from retouch import plots
     from retouch.image import atomic_write
 
-    rows = plots.read_stats(run)
     target = output or run / "curves.png"
+    if target.suffix.lower() != ".png":
+        raise DataError(f"expected an output that ends in .png, got {target}")
+    if target.exists() and output and not overwrite:
+        raise FileExistsError(
+            f"expected a new output file, got one that exists (--overwrite replaces it): {target}"
+        )
+    rows = plots.read_stats(run)
     data = plots.png(plots.curves(rows, run.resolve().name))
     atomic_write(target, data, overwrite=overwrite or output is None)
     say(f"{target}: {len(rows)} lines of {run / 'stats.jsonl'}")

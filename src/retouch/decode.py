@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
@@ -162,7 +162,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         kept, orientation = _exif(image, notes)
     pixels = exif.turned(pixels, orientation)
     pixels.flags.writeable = False
-    dpi = _dpi(image.info.get("dpi"))
+    dpi = _dpi(image)
     return Photo(
         pixels=pixels,
         mode=mode,
@@ -320,10 +320,12 @@ def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     return kept, orientation
 
 
-def _dpi(dpi: Any) -> tuple[float, float] | None:
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and 282 not in image.tag_v2:
+        return None  # which Pillow makes 1
     try:
-        across, down = float(dpi[0]), float(dpi[1])
-    except (TypeError, ValueError, IndexError, ArithmeticError):
+        across, down = map(float, image.info["dpi"])
+    except (TypeError, ValueError, LookupError, ArithmeticError):
         return None
     return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
 

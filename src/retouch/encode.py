@@ -122,7 +122,9 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
     if os.path.isdir(path):
         raise ImageError(f"expected an output file, got a folder: {path}")
     if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"expected a new output file, got one that exists (see overwrite): {path}")
+        raise FileExistsError(
+            f"expected a new output file, got one that exists (--overwrite replaces it): {path}"
+        )
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"expected an existing output folder, found none at {folder}")

@@ -11,7 +11,7 @@ import PIL.Image
 from retouch import engine, masks
 from retouch import image as images
 from retouch.engine import Blend
-from retouch.errors import MaskError
+from retouch.errors import ImageError, MaskError
 from retouch.image import Photo, Source
 from retouch.models import Model, Search, load
 
@@ -144,8 +144,14 @@ def _targets(output: str | os.PathLike[str] | None, count: int) -> list[Path | N
 
 
 def completed_path(image: str | os.PathLike[str]) -> Path:
-    """Where a completion goes by default: ``NAME-completed.EXT`` beside the photo."""
+    """Where a completion goes by default: ``NAME-completed.EXT`` beside the photo.
+
+    Raises:
+        ImageError: the photo has no name.
+    """
     path = Path(image)
+    if not path.name:
+        raise ImageError(f"expected the file of a photo, got {os.fspath(image)!r}")
     return path.with_name(f"{path.stem}-completed{path.suffix}")
 
 

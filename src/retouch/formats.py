@@ -268,7 +268,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
-        OSError: the folder is missing or not writable, or the disk is full; nothing is left behind.
+        OSError: the folder is missing or not writable, or the disk is full; nothing is left behind. It names `path`.
     """
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".retouch-{secrets.token_hex(6)}.tmp"
@@ -281,6 +281,9 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
             _move_to_new(temporary, target)
         else:
             os.replace(temporary, target)
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -293,7 +296,7 @@ def _move_to_new(temporary: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without hard links: the check is all there is
         if target.exists():
-            raise FileExistsError(17, "File exists", str(target)) from None
+            raise FileExistsError(17, "File exists") from None
         os.replace(temporary, target)
 
 

@@ -134,7 +134,11 @@ def read_stats(run: Path) -> list[dict[str, float]]:
             except (ValueError, TypeError, AttributeError) as error:
                 raise DataError(f"{path}, line {number}: expected a line of numbers, got {error}") from error
     without = sum("step" not in row for row in rows)
-    if not rows or without:
+    if not rows:
+        raise DataError(
+            f"{path}: expected lines with a step, got none yet (a run logs every --log-every steps)"
+        )
+    if without:
         raise DataError(f"{path}: expected lines with a step, got {without} of {len(rows)} without")
     return rows
 

@@ -17,7 +17,7 @@ class Settings:
         model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers; the same for every photo.
         dilate: Grow the holes by so many pixels first.
-        feather: Width in pixels of the band inside the hole that meets the photograph; 0: default.
+        feather: Width in pixels of the band inside the hole that meets the photograph; 0: 8 px.
         blend: How the two meet.
         engine: Where it is done: on this machine, or by Ray on many.
         address: Of the Ray cluster, e.g. auto; by default one is started on this machine.

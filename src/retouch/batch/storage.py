@@ -157,11 +157,7 @@ def write(path: str, data: bytes) -> None:
     """
     if not is_address(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        try:
-            atomic_write(path, data)
-        except OSError as error:
-            error.filename = path  # not the temporary file
-            raise
+        atomic_write(path, data)
         return
     with _whole(path) as (system, place):
         system.pipe_file(place, data)

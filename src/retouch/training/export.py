@@ -262,7 +262,9 @@ def export(
     target = output / (name + (".safetensors" if entry.searches else ".onnx"))
     for path in (target, output / f"{name}.json"):
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists; say overwrite to replace it")
+            raise FileExistsError(
+                f"expected a new output file, got one that exists (--overwrite replaces it): {path}"
+            )
     if quantize and entry.searches:
         raise ModelError(f"expected a method that is exported as ONNX to quantize, got {state['method']}")
     limits = window_limits(state)

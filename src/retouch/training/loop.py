@@ -299,7 +299,7 @@ def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
         return state, weights
     if holds_run(settings.output):
         raise TrainingError(
-            f"{settings.output}: expected a folder without a run, got one (resume goes on with it)"
+            f"{settings.output}: expected a folder without a run, got one (--resume goes on with it)"
         )
     state = {
         "step": 0,

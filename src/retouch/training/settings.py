@@ -28,7 +28,7 @@ class Settings:
     """Settings of a training run, whatever the method.
 
     Args:
-        data: where the photos are, each ``PATH`` or ``PATH=N``: see ``sources.index``.
+        data: folders, tar shards or patterns of photos; of ``PATH=N`` each photo counts N times.
         output: folder of the run; made where it is missing.
         size: side of the training crops, in pixels.
         zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
