@@ -168,13 +168,31 @@ def test_tiny_and_thin_photos(size: tuple[int, int], limits: Limits) -> None:
 def test_modes(mode: str) -> None:
     from PIL import Image
 
-    source = Image.fromarray(picture(60, 80, 4), "RGBA").convert("L" if mode == "1" else mode)
+    between = {"1": "L", "P": "RGB"}.get(
+        mode, mode
+    )  # Pillow's palette of RGBA has alpha, and few opaque colours
+    source = Image.fromarray(picture(60, 80, 4), "RGBA").convert(between)
     photo = image.read(source.convert(mode))
     hole = with_box((60, 80), (10, 20, 30, 50))
     found = engine.complete(photo, hole, Fake(SMALL, constant(1.0)), blend="none")
     assert found.mode == photo.mode
     assert (found.pixels[~hole] == photo.pixels[~hole]).all()
     assert image.rgb(found, slice(10, 30), slice(20, 50)).min() > 0.75
+
+
+def test_a_coarser_level_that_ends_one_row_above_shows_nothing() -> None:
+    """Its last row would only be needed to interpolate: below it there is nothing to be enlarged."""
+
+    def level(area: Box, coarser: levels.Level | None = None) -> levels.Level:
+        shape = area.height, area.width
+        return levels.Level(
+            area, np.zeros(shape, bool), lambda box: np.ones((box.height, box.width, 3), np.float32), coarser
+        )
+
+    fine = level(Box(0, 0, 269, 228), level(Box(0, 0, 110, 114)))
+    rgb, covered = fine.below(Box(221, 31, 269, 63))
+    assert rgb.shape == (48, 32, 3) and not covered.any()
+    assert fine.below(Box(200, 31, 240, 63))[1][:18].all()
 
 
 def test_values_of_16_bits_come_through() -> None:

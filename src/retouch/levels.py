@@ -107,15 +107,15 @@ class Level:
             return rgb, covered
         halved = Box(box.top // 2 - 1, box.left // 2 - 1, box.bottom // 2 + 2, box.right // 2 + 2)
         half = halved.common(self.coarser.area)
-        if half.height <= 0 or half.width <= 0:
+        doubled = Box(2 * half.top, 2 * half.left, 2 * half.bottom, 2 * half.right)
+        both = box.common(doubled)
+        if both.height <= 0 or both.width <= 0:
             return rgb, covered
         small, known = self.coarser.finished(half)
         size = (2 * half.width, 2 * half.height)
         large = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
         # The weights are sixteenths: whatever falls short of 1 has taken from a pixel that is not there.
         whole = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.99
-        doubled = Box(2 * half.top, 2 * half.left, 2 * half.bottom, 2 * half.right)
-        both = box.common(doubled)
         here, there = both.within(box), both.within(doubled)
         rgb[here.rows, here.cols] = large[there.rows, there.cols]
         covered[here.rows, here.cols] = whole[there.rows, there.cols]
