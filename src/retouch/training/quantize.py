@@ -1,9 +1,10 @@
 """A network in ONNX -> the same with its large convolutions in 8 bits: a smaller file, and faster."""
 
 import contextlib
+import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,14 @@ TOLERANCE = 0.01  # mean difference to the network in 32 bits, in the holes of t
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Samples, as ONNX Runtime asks for them."""
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
-        self._samples: Iterator[Sample] = iter(samples)
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._all, self._samples = samples, iter(samples)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._samples = iter(self._all[start_index:end_index])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         sample = next(self._samples, None)
@@ -77,7 +84,8 @@ def to_int8(data: bytes, samples: Sequence[Sample]) -> tuple[bytes, str]:
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=large,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": RANGE},
+            # one sample after the other: it keeps every layer's values of those that it takes at once
+            extra_options={"CalibPercentile": RANGE, "CalibStridedMinMax": 1},
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -125,10 +133,11 @@ def _difference(data: bytes, other: bytes, samples: Sequence[Sample]) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the quantizer's advice off the terminal."""
+    """Keeps the quantizer's advice and progress off the terminal."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(level)
