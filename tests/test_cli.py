@@ -20,6 +20,7 @@ from PIL import Image
 import retouch
 from retouch import cli
 from retouch.classical import CLASSICAL
+from retouch.engine import FEATHER
 from retouch.errors import RetouchError
 from retouch.masks import KINDS
 
@@ -521,6 +522,11 @@ def test_help_without_arguments(say: Say) -> None:
 
 def test_help_names_all_kinds_of_masks(say: Say) -> None:
     assert f"One of {', '.join(KINDS)}." in say("mask", "--help")[1]
+
+
+@pytest.mark.parametrize("command", ["complete", "batch"])
+def test_help_names_the_band_where_none_is_given(command: str, say: Say) -> None:
+    assert f"0: {FEATHER} px." in " ".join(say(command, "--help")[1].replace("│", " ").split())
 
 
 def test_version(say: Say) -> None:

@@ -797,6 +797,12 @@ def test_folders(browser, tmp_path):
         open_photo(page, encoded(photo()), "at 12:30?.png")
         page.click("#store")
         until(page, "document.querySelector('#notice').textContent.includes('at 12-30--original.png')")
+        for letter, most in (("a", 180), ("ä", 90), ("\N{CAMERA}", 45)):
+            open_photo(page, encoded(photo()), f"{200 * letter}.png")
+            page.click("#store")
+            name = f"{most * letter}-original.png"
+            until(page, f"document.querySelector('#notice').textContent.includes(' {name}')")
+            assert (tmp_path / "done" / name).exists()
 
 
 def picture(path: str) -> None:

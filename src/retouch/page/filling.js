@@ -75,11 +75,14 @@ $("#complete").onclick = complete;
 
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
 const REFUSED = /^\.|[\x00-\x1f\x7f/\\:*?"<>|]/g; // in names, by some system or other
-const LONGEST = 60; // letters of a name, of four bytes at most: the service takes 200 bytes, and a suffix needs some
+const LONGEST = 180; // bytes of a photo's name: the service takes 200 with what is added here
+const bytes = (letters) => new TextEncoder().encode(letters.join("")).length;
 const resultName = (number = 1) => {
   const what = state.current === state.versions[0] ? "original" : "completed";
   const end = `${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
-  return `${state.name.slice(0, LONGEST)}-${what}${end}`.replace(REFUSED, "-");
+  const name = [...state.name]; // whole letters, also those of two UTF-16 units
+  while (bytes(name) > LONGEST) name.pop();
+  return `${name.join("")}-${what}${end}`.replace(REFUSED, "-");
 };
 
 $("#download").onclick = () => state.current && save(state.current.blob, resultName());

@@ -146,8 +146,9 @@ def inpaint_answers() -> dict[int | str, dict[str, Any]]:
     }
     return {
         200: {
-            "description": "The completed photograph in its own format. With `Accept: application/json`, or for more "
-            "than one variant, JSON. With `Accept: text/event-stream` events: `progress` "
+            "description": "The completed photograph in its own format. With `Accept: application/json` and no "
+            "picture accepted beside it, or for more than one variant, JSON. With "
+            "`Accept: text/event-stream` events: `progress` "
             '({"done": n, "total": m} windows), and in the end `result` (as the JSON) or `error` (as errors, with '
             "`status`). Closing the connection cancels the work.",
             "headers": headers,

@@ -24,9 +24,8 @@ from retouch.errors import ModelError
 Sample = tuple[np.ndarray, np.ndarray]
 
 INPUTS = 512  # a convolution of fewer numbers to one gains little in 8 bits; late ones of those cost the most quality
-RANGE = (
-    99.995  # % of an activation's values that keep their size; steps are finer where the few beyond are cut
-)
+# % of an activation's values that keep their size; steps are finer where the few beyond are cut
+RANGE = 99.995
 TOLERANCE = 0.01  # mean difference to the network in 32 bits, in the holes of the samples, in [0, 1]
 
 
