@@ -336,6 +336,16 @@ def test_partial_leaves_out_the_rest(here: Path, say: Say) -> None:
     assert len(pictures("out")) == COUNT - 2
 
 
+def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path, say: Say) -> None:
+    Path("photos/phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    status, _, err = say("photos", "masks", "out", "--model", "telea")
+    assert status == 2 and "1 photos without a mask (photos/phone.heic)" in err
+    Image.new("L", (48, 40)).save("masks/phone.png")
+    status, out, err = say("photos", "masks", "out", "--model", "telea")
+    assert status == 1 and f"{COUNT} photos completed" in out and "1 failed" in out
+    assert "failed: photos/phone.heic: expected a PNG, JPEG, WebP, TIFF or BMP picture, got HEIC" in out
+
+
 def test_dry_run(here: Path, say: Say) -> None:
     status, out, err = say("photos", "masks", "out", "--dry-run", "--model", "telea")
     assert (status, err) == (0, "")

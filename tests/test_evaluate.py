@@ -355,7 +355,8 @@ def test_unreadable_photos_are_recorded(data: Path, tmp_path: Path) -> None:
     failed = {row["name"]: row["error"] for row in results.read(tmp_path / "out").failed}
     assert set(failed) == {"bad.png", "empty.jpg"}
     assert all("\n" not in text and "expected" in text for text in failed.values())
-    assert evaluate.evaluate(settings(data, tmp_path / "out")).made == 0  # once said is enough
+    again = evaluate.evaluate(settings(data, tmp_path / "out"))
+    assert (again.made, again.found, again.failures) == (0, 6, 2)  # not done again, but told again
 
 
 def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
@@ -562,9 +563,11 @@ def test_every_protocol_runs(
 def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "bad.png").write_bytes(b"no picture")
     options = ["evaluate", "--data", str(data), "--model", "telea", "--masks", "center", "--output"]
-    assert main([*options, str(tmp_path / "out")]) == 0
+    assert main([*options, str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
-    assert "out: 5 rows measured, 1 of them failures" in said and "next: retouch report" in said
+    assert "out: 5 rows measured; 1 of all are failures" in said and "next: retouch report" in said
+    assert main([*options, str(tmp_path / "out")]) == 1
+    assert "out: 0 rows measured, 5 were there; 1 of all are failures" in capsys.readouterr().out
     assert main([*options, str(tmp_path / "out"), "--seed", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -182,6 +182,21 @@ def test_a_mask_of_0_and_1_is_refused() -> None:
     assert not read_mask(np.zeros((4, 4), np.uint8), (4, 4)).any()
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_a_mask_that_is_in_its_transparency_alone_is_refused(grey: int, mode: str) -> None:
+    layer = Image.new("LA", (4, 4), (grey, 0))
+    assert read_mask(layer.convert(mode), (4, 4)).all() == (grey == 255)
+    layer.putpixel((1, 1), (grey, 255))
+    mask = Image.frombytes("P", (4, 4), bytes([1, *[0] * 15])) if mode == "P" else layer.convert(mode)
+    if mode == "P":
+        mask.putpalette([grey] * 3 + [0] + [grey] * 3 + [255], "RGBA")
+    with pytest.raises(MaskError, match="white on black, got one whose transparency alone differs: flatten"):
+        read_mask(mask, (4, 4))
+    layer.putpixel((2, 2), (255 - grey, 90))
+    assert read_mask(layer, (4, 4)).sum() == (15 if grey else 1)
+
+
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 250, 10))])
 def test_palette_transparency_is_kept(transparency: int | bytes) -> None:
     source = Image.fromarray(COLOUR).quantize(25)
@@ -586,7 +601,6 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
         read(tmp_path / "empty.png")
     for name, content in {
         "a.jpg": b"hello world",
-        "b.png": b"GIF89a\1\0\1\0",
         "c.webp": b"RIFF0000WAVE",
     }.items():
         (tmp_path / name).write_bytes(content)
@@ -594,6 +608,13 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
             ImageError, match=f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got .*{name}"
         ):
             read(tmp_path / name)
+    (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ImageError, match=r"WebP, TIFF or BMP picture, got HEIC: \S*photo.jpg$"):
+        read(tmp_path / "photo.jpg")
+    for format in ("GIF", "AVIF", "JPEG2000"):
+        data = saved(Image.fromarray(COLOUR), format)
+        with pytest.raises(ImageError, match=f"got {format.replace('G2', 'G 2')}: "):
+            read(data)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ImageError, match="device or pipe"):
         read(tmp_path / "pipe")

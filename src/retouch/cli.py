@@ -266,8 +266,9 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish", "powershell"] | 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done. 1: done, but for some photos of a batch. 2: one line on the standard error says what was expected and what
-    came; no file is half written. 130, 143: interrupted, so too (128 + the signal). 141: nobody reads the output.
+    0: done. 1: done, but for some photos of a batch or rows of an evaluation. 2: one line on the standard error says
+    what was expected and what came; no file is half written. 130, 143: interrupted, so too (128 + the signal).
+    141: nobody reads the output.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show

@@ -11,21 +11,22 @@ from retouch.evaluate import evaluate as run_evaluation
 from retouch.terminal import counted, say
 
 
-def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> None:
+def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> int:
     """Measure models on photographs with holes; the same command goes on where it was stopped."""
     with counted("rows") as progress:
         done = run_evaluation(settings, progress)
     there = f", {done.found} were there" if done.found else ""
-    failed = f', {done.failures} of them failures (see "error" in them)' if done.failures else ""
-    say(f"{settings.output}: {done.made} rows measured{failed}{there}")
+    failed = f'; {done.failures} of all are failures (see "error" in them)' if done.failures else ""
+    say(f"{settings.output}: {done.made} rows measured{there}{failed}")
     say(f"next: retouch report {settings.output}")
+    return 1 if done.failures else 0
 
 
 def report(
     results: Path,
     /,
     *,
-    run: tuple[Path, ...] = (),
+    run: Annotated[tuple[Path, ...], Parameter(show_default=False)] = (),
     card: Path | None = None,
     name: str | None = None,
 ) -> None:
@@ -41,11 +42,11 @@ def report(
 
     if name is not None and card is None:
         raise DataError(f"expected --card with --name, got --name {name} alone")
-    page, text = reporting.report(results, run)
-    say(f"{page}: open it in a browser; the same in Markdown: {text}")
     if card is not None:
         rows = reporting.into_card(results, card, name)
         say(f"{card}: {rows} rows of quality written")
+    page, text = reporting.report(results, run)
+    say(f"{page}: open it in a browser; the same in Markdown: {text}")
 
 
 def curves(run: Path, /, *, output: Path | None = None, overwrite: bool = False) -> None:

@@ -15,7 +15,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImag
 
 from retouch import exif, formats
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
-from retouch.photo import FORMATS, JpegTables, Mode, Photo, mode_of
+from retouch.photo import FOREIGN, FORMATS, JpegTables, Mode, Photo, mode_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
@@ -112,9 +112,9 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         return formats.open_tiff(stream, name)
     if head.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile(stream)
-    raise ImageTypeError(
-        f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {name} (it begins with {head!r})"
-    )
+    kind = next((kind for kind, (mark, _) in FOREIGN.items() if mark in head), "")
+    what = f"{kind}: {name}" if kind else f"{name} (it begins with {head!r})"
+    raise ImageTypeError(f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {what}")
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:

@@ -82,7 +82,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What was done: rows made now, rows that were there, and rows made now that are failures."""
+    """What was done: rows made now, rows that were there, and how many of both are failures."""
 
     made: int
     found: int
@@ -124,10 +124,11 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
                 )
     with results.appending(settings.output, about, FIXED) as (there, append):
         _check_same(there, sums, settings.output)
-        done = {results.key(row) for row in there}
+        done = {results.key(row): "error" in row for row in there}
         every = list(_jobs(settings, index, sums))
         jobs = [job for job in every if results.key(job.about) not in done]
-        wanted, count, failures = len(every), len(every) - len(jobs), 0
+        wanted, count = len(every), len(every) - len(jobs)
+        failures = sum(done.get(results.key(job.about), False) for job in every)
         if progress:
             progress(count, wanted, failures)
         for row in _rows(settings, jobs):

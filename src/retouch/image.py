@@ -60,14 +60,15 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
     """The hole that a mask shows: white, that is luma of at least half (128 of 255), is to be filled.
 
     Args:
-        source: as for `read`, or an array of bool (True = fill). An alpha channel is left out of account.
+        source: as for `read`, or an array of bool (True = fill). An alpha channel decides nothing.
         size: (height, width) of the image that the mask belongs to.
 
     Returns:
         (H, W) bool, True = missing.
 
     Raises:
-        MaskError: the mask has another size than the image, 8-bit values in 16 bits, or 0 and 1 in 8.
+        MaskError: the mask has another size than the image, 8-bit values in 16 bits, 0 and 1 in 8, or colours of
+            one kind under an alpha channel that differs: what is to be filled seems to be in that.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -76,7 +77,10 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
             raise MaskError(f"expected a mask of bool (H, W), got shape {source.shape}")
         hole = hole.copy()
     else:
-        hole = _white(read(source, max_pixels=max_pixels))
+        photo = read(source, max_pixels=max_pixels)
+        hole = _white(photo)
+        if hole.all() or not hole.any():
+            _check_alpha(photo)
     if hole.shape != tuple(size):
         known = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
         name = f": {os.fspath(known)}" if isinstance(known, str | os.PathLike) else ""
@@ -104,6 +108,20 @@ def _white(photo: Photo) -> np.ndarray:
         return np.asarray(pixels[..., 0] >= half)
     code = cv2.COLOR_RGB2GRAY if pixels.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
     return np.asarray(cv2.cvtColor(pixels, code)) >= half
+
+
+def _check_alpha(photo: Photo) -> None:
+    """Refuses a mask without a border, painted on a transparent layer that has one."""
+    if photo.palette is not None:
+        alpha = photo.palette[:, 3][photo.pixels[..., 0]]
+    elif photo.pixels.shape[2] in (2, 4):
+        alpha = photo.pixels[..., -1]
+    else:
+        return
+    if alpha.min() != alpha.max():
+        raise MaskError(
+            "expected a mask of white on black, got one whose transparency alone differs: flatten it"
+        )
 
 
 def rgb(photo: Photo, rows: slice, cols: slice) -> np.ndarray:

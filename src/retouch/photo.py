@@ -15,6 +15,15 @@ FORMATS: dict[str, tuple[str, ...]] = {  # format: the suffixes that mean it, th
     "BMP": (".bmp", ".dib"),
 }
 SUFFIXES = tuple(suffix for usual in FORMATS.values() for suffix in usual)
+# What cannot be read: a mark in the first 16 bytes, and the suffixes that mean it.
+FOREIGN: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "HEIC": (b"ftyphei", (".heic", ".heif")),
+    "AVIF": (b"ftypavi", (".avif",)),
+    "GIF": (b"GIF8", (".gif",)),
+    "JPEG XL": (b"JXL \r\n", (".jxl",)),
+    "JPEG 2000": (b"jP  \r\n", (".jp2",)),
+    "Photoshop": (b"8BPS", (".psd",)),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from retouch.batch import lists, storage
 from retouch.errors import DataError
-from retouch.photo import SUFFIXES
+from retouch.photo import FOREIGN, SUFFIXES
 from retouch.sources import Source
 
 SHOWN = 10  # names in a message; the rest is a number
+# Pictures that cannot be read are jobs too, which fail: they are not passed over.
+PICTURES = (*SUFFIXES, *(suffix for _, usual in FOREIGN.values() for suffix in usual))
 BESIDE = ".mask"  # what the key of a mask ends in that lies beside its photo: NAME.mask.png
 
 
@@ -119,7 +121,7 @@ def _paired(images: str, masks: str, model: str) -> Plan:
     if masks == images:
         kept = [m for m in photos if m.key.endswith(BESIDE)]
         white = [_Found(m.source, m.key.removesuffix(BESIDE), m.name) for m in kept]
-    elif masks.lower().endswith(SUFFIXES) and storage.is_file(masks):
+    elif masks.lower().endswith(PICTURES) and storage.is_file(masks):
         white, kept = [], [_Found(Source(masks, "", 0, -1), "", masks)]
     elif "/" not in masks and not _is_there(masks):  # beside each photo, in a folder of this name
         kept = [m for m in photos if posixpath.basename(posixpath.dirname(m.name)) == masks]
@@ -195,7 +197,7 @@ def _sources(path: str, name: str) -> Iterator[tuple[Source, str]]:
     if storage.is_special(path):
         return
     if not path.lower().endswith(".tar"):
-        if path.lower().endswith(SUFFIXES):
+        if path.lower().endswith(PICTURES):
             yield Source(path, "", 0, -1), name
         return
     try:

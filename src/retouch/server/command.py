@@ -25,7 +25,7 @@ def serve(
     port: Whole = 8080,
     token: str | None = None,
     token_file: Path | None = None,
-    allow_host: tuple[str, ...] = (),
+    allow_host: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     insecure: bool = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
 ) -> None:

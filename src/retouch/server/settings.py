@@ -43,13 +43,15 @@ class Settings:
         for name in ("workers", "seconds", "body_seconds", "max_mebibytes", "max_megapixels"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ServerError(f"expected {name} to be more than 0 and finite, got {value}")
+                raise ServerError(
+                    f"expected --{name.replace('_', '-')} to be more than 0 and finite, got {value}"
+                )
         if self.waiting < 0:
-            raise ServerError(f"expected waiting to be at least 0, got {self.waiting}")
+            raise ServerError(f"expected --waiting to be at least 0, got {self.waiting}")
         for name in ("input", "output"):
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():
-                raise ServerError(f"expected {name} to be an existing folder, got {folder}")
+                raise ServerError(f"expected --{name} to be an existing folder, got {folder}")
 
     @property
     def max_bytes(self) -> int:

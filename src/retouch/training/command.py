@@ -53,7 +53,7 @@ def export(
     training_data: str = "",
     licence: str = "Apache-2.0",
     notes: str = "",
-    quantize: tuple[str, ...] = (),
+    quantize: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     overwrite: bool = False,
 ) -> None:
     """Turn a training run into a model: NAME.onnx and its card NAME.json.
