@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from retouch import plots
-from retouch.image import atomic_write
 from retouch.training.checkpoints import read_checkpoint
 from retouch.training.export import command_line
+from retouch.writing import atomic_write
 
 KEPT = Path(__file__).parents[1] / "runs"
 COLOURS = 16  # of the drawn curves: a third of the bytes

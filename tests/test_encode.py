@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retouch import encode as encoding
-from retouch import formats
 from retouch.errors import ImageError
 from retouch.image import (
     FORMATS,
     Photo,
-    atomic_write,
     check_holds,
     check_output,
     encode,
@@ -31,6 +29,7 @@ from retouch.image import (
     to_pil,
     write,
 )
+from retouch.writing import atomic_write
 
 WIDENED = {"WEBP": {"1": "RGB", "L": "RGB", "LA": "RGBA"}, "JPEG": {"1": "L"}}  # the rest stays
 
@@ -390,5 +389,5 @@ def test_atomic_write_tells_the_systems_own_errors(tmp_path: Path) -> None:
         atomic_write(tmp_path / "none" / "a.json", b"{}")
     atomic_write(tmp_path / "a.json", b"{}", overwrite=False)
     with pytest.raises(FileExistsError):
-        formats.atomic_write(tmp_path / "a.json", b"[]", overwrite=False)
+        atomic_write(tmp_path / "a.json", b"[]", overwrite=False)
     assert (tmp_path / "a.json").read_bytes() == b"{}" and os.listdir(tmp_path) == ["a.json"]

@@ -814,7 +814,7 @@ def test_results_are_stored_under_new_plain_names(folders, monkeypatch):
             assert store(name).status_code in (201, 404, 405, 422), name
         refused(store("x.jpg"), 415, "JPEG", "PNG")
         refused(store("junk.png", b"junk"), 415)
-        monkeypatch.setattr("retouch.image.atomic_write", full_disk)
+        monkeypatch.setattr("retouch.writing.atomic_write", full_disk)
         refused(store("full.png"), 507, "full")
         assert site.get("/healthz").status_code == 200
     assert sorted(path.name for path in outside.iterdir()) == ["secret.png"]

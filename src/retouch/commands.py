@@ -58,7 +58,7 @@ def curves(run: Path, /, *, output: Path | None = None, overwrite: bool = False)
         overwrite: Replace the output if it exists.
     """
     from retouch import plots
-    from retouch.image import atomic_write
+    from retouch.writing import atomic_write
 
     target = output or run / "curves.png"
     if target.suffix.lower() != ".png":

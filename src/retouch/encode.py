@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from retouch import formats
+from retouch import formats, writing
 from retouch.errors import ImageError
 from retouch.photo import FORMATS, Photo
 
@@ -212,7 +212,7 @@ def write(photo: Photo, path: str | os.PathLike[str], *, overwrite: bool = False
     check_output(path, photo, overwrite=overwrite)
     data = encode(photo, format_of(path))
     try:
-        formats.atomic_write(path, data, overwrite=overwrite)
+        writing.atomic_write(path, data, overwrite=overwrite)
     except FileExistsError:
         raise FileExistsError(f"expected a new output file, got one that exists: {path}") from None
     except OSError as error:

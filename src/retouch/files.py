@@ -8,7 +8,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from retouch import engine, masks
+from retouch import engine, masks, writing
 from retouch import image as images
 from retouch.engine import Blend
 from retouch.errors import ImageError, MaskError
@@ -126,7 +126,7 @@ def run(
                 and isinstance(image, str | os.PathLike)
                 and images.format_of(target) == photo.format
             ):
-                images.atomic_write(target, Path(image).read_bytes(), overwrite=overwrite)
+                writing.atomic_write(target, Path(image).read_bytes(), overwrite=overwrite)
             else:
                 images.write(completed, target, overwrite=overwrite)
         now = time.perf_counter()

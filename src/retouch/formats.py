@@ -1,21 +1,19 @@
-"""What the picture libraries leave to be done by hand, on plain bytes: headers, 16-bit files, safe writing.
+"""What the picture libraries leave to be done by hand, on plain bytes: headers and 16-bit files.
 
 Pillow knows no 16-bit colour: OpenCV reads it, and it is packed into PNG and TIFF here. Nothing here knows
 `Photo`.
 """
 
 import os
-import secrets
 import struct
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from retouch.errors import DataError, ImageError, ImageSizeError, ImageTypeError
+from retouch.errors import ImageError, ImageSizeError, ImageTypeError
 from retouch.exif import tiff_tags
 
 LONGEST_DEEP = 1_000_000  # px: OpenCV's decoders read no longer side
@@ -259,62 +257,3 @@ def tiff(
         directory.tagtype[34675] = 7
         directory[34675] = icc
     return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])
-
-
-def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
-    """Writes the file whole or not at all: a temporary file beside it, synced, then renamed.
-
-    The file gets the permissions that the umask gives a new file. A symbolic link is followed.
-
-    Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
-        OSError: the folder is missing or not writable, or the disk is full; nothing is left behind. It names `path`.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".retouch-{secrets.token_hex(6)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if not overwrite:
-            _move_to_new(temporary, target)
-        else:
-            os.replace(temporary, target)
-    except OSError as error:
-        error.filename, error.filename2 = os.fspath(path), None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _move_to_new(temporary: Path, target: Path) -> None:
-    """Renames, but never over a file that appeared meanwhile: a hard link fails where its name is taken."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: the check is all there is
-        if target.exists():
-            raise FileExistsError(17, "File exists") from None
-        os.replace(temporary, target)
-
-
-def lock(descriptor: int, path: Path) -> None:
-    """Keeps others from what is open until it is closed, which the end of the process does, however that comes.
-
-    Raises:
-        DataError: another process has it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(
-            f"{path}: expected an output of this run alone, got one that another writes to"
-        ) from error
-    except OSError:
-        return  # a file system without locks

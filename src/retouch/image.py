@@ -16,7 +16,6 @@ import numpy as np
 from retouch.decode import MAX_PIXELS, Source, read
 from retouch.encode import check_holds, check_output, encode, format_of, to_pil, write
 from retouch.errors import ImageError, MaskError
-from retouch.formats import atomic_write
 from retouch.photo import FORMATS, Photo
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "Patch",
     "Photo",
     "Source",
-    "atomic_write",
     "check_holds",
     "check_output",
     "composite",

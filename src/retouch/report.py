@@ -15,11 +15,11 @@ from retouch import plots, protocols, results, summary, tables
 from retouch.cards import SUFFIXES, parse_card
 from retouch.cases import ORIGINAL, picture_of
 from retouch.errors import DataError, needs
-from retouch.image import atomic_write
 from retouch.results import Results, Row
 from retouch.sources import short
 from retouch.summary import Group
 from retouch.tables import Table
+from retouch.writing import atomic_write
 
 SECTIONS = (
     ("In short", "short"), ("The paper's table", "paper"), ("Quality", "quality"), ("Differences", "differences"),

@@ -18,7 +18,7 @@ from retouch import results
 from retouch.batch import storage
 from retouch.batch.work import PARTS, Row
 from retouch.errors import DataError
-from retouch.formats import lock
+from retouch.writing import lock
 
 NAME = "manifest.jsonl"
 BEGUN = f"{PARTS}/begun.jsonl"  # outputs that the run which goes on, or was killed, may write

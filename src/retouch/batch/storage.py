@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from retouch.errors import DataError, MissingExtraError, first_line
-from retouch.image import atomic_write
 from retouch.sources import below
+from retouch.writing import atomic_write
 
 PUT_WHOLE = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss")
 MAGIC = "*?["

@@ -12,6 +12,7 @@ import unicodedata
 from pathlib import Path
 
 from retouch import image as images
+from retouch import writing
 from retouch.errors import ImageError
 from retouch.photo import SUFFIXES
 from retouch.server.problems import HttpError
@@ -85,7 +86,7 @@ def store(folder: Path, name: str, data: bytes, max_pixels: int) -> None:
     if os.path.lexists(folder / plain):  # a link would be followed
         raise HttpError(409, "there is a file of this name already")
     try:
-        images.atomic_write(folder / plain, data, overwrite=False)
+        writing.atomic_write(folder / plain, data, overwrite=False)
     except FileExistsError:
         raise HttpError(409, "there is a file of this name already") from None
     except OSError as error:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from retouch.boxes import Limits
 from retouch.cards import Card
 from retouch.errors import ModelError, TrainingError
-from retouch.image import atomic_write
 from retouch.methods import METHODS
 from retouch.sources import index, short
 from retouch.training.checkpoints import read_checkpoint
@@ -30,6 +29,7 @@ from retouch.training.process import restored
 from retouch.training.quantize import Sample, to_int8
 from retouch.training.searching import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
+from retouch.writing import atomic_write
 
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch, in [0, 1]

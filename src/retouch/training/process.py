@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from retouch.errors import TrainingError
-from retouch.formats import lock
+from retouch.writing import lock
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
-from retouch.formats import atomic_write
 from retouch.training.settings import Settings
+from retouch.writing import atomic_write
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
