@@ -348,8 +348,21 @@ def test_keyboard_alone_is_enough(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("d")
     page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("d")  # here ends the first stroke
+    first = mask_of(page)
+    page.focus("#canvas")
     page.keyboard.press("d")
-    assert mask_of(page).any()
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("d")
+    both = mask_of(page)
+    assert both.sum() > first.sum()
+    for expected in (first, np.zeros_like(first)):
+        page.keyboard.press("Control+z")
+        assert np.array_equal(mask_of(page), expected)
+    for expected in (first, both):
+        page.keyboard.press("Control+y")
+        assert np.array_equal(mask_of(page), expected)
     page.focus("#canvas")
     page.keyboard.press("Enter")
     page.wait_for_selector("#versions li")
@@ -779,7 +792,12 @@ def test_folders(browser, tmp_path):
     (tmp_path / "done").mkdir()
     (tmp_path / "shots" / "one.png").write_bytes(encoded(photo()))
     settings = Settings(model="telea", input=tmp_path / "shots", output=tmp_path / "done")
-    with serving(settings) as site, page_at(browser, site.url, expected=("409",)) as page:
+    with serving(settings) as site, page_at(browser, site.url, expected=("409", "ERR_FAILED")) as page:
+        page.click("#folder")
+        page.route("**/api/v1/photos/one.png", lambda route: route.abort())
+        page.click("#photo-list button")
+        until(page, "document.querySelector('#welcome-error').textContent.includes('cannot be opened: The server')")
+        page.unroute("**/api/v1/photos/one.png")
         page.click("#folder")
         page.click("#photo-list button")
         page.wait_for_selector("#complete:enabled")

@@ -37,8 +37,8 @@ function enter({ name, versions, current, mask }) {
   view.fit();
 }
 
-/** Opens a photo, as a step that undo takes back where another one was open. */
-function open(blob, fileName, maskBlob = null) {
+/** Opens a photo, which `fetched(signal)` gives, as a step that undo takes back where another one was open. */
+function open(fetched, fileName, maskBlob = null) {
   const wrong = (reason) => {
     const message = text("not-a-picture", { reason });
     if (state.current) notice(message, true);
@@ -46,6 +46,7 @@ function open(blob, fileName, maskBlob = null) {
   };
   $("#welcome-error").textContent = "";
   const work = async (signal) => {
+    const blob = await fetched(signal);
     const picture = await pictureOf(blob, signal);
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
@@ -86,7 +87,7 @@ async function sample(key, damaged) {
       pen.drawImage(white, 0, 0);
       photo = await canvas.convertToBlob({ type: "image/png" });
     }
-    await open(photo, key, holes);
+    await open(() => photo, key, holes);
   } catch {
     $("#welcome-error").textContent = text("unreachable");
   }
@@ -96,16 +97,17 @@ for (const button of document.querySelectorAll("[data-sample]")) {
   button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
 }
 
+const openFile = (file) => file && open(() => file, file.name);
 export const choosePhoto = () => $("#photo-file").click();
 $("#open").onclick = $("#welcome-open").onclick = choosePhoto;
 $("#photo-file").onchange = (event) => {
   const [file] = event.target.files;
   event.target.value = "";
-  if (file) open(file, file.name);
+  openFile(file);
 };
 addEventListener("paste", (event) => {
   const [file] = event.clipboardData.files;
-  if (file) open(file, file.name);
+  openFile(file);
 });
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -117,13 +119,6 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
   const [file] = event.dataTransfer.files;
-  if (file) open(file, file.name);
+  openFile(file);
 });
-$("#folder").onclick = () =>
-  listPhotos(async (file) => {
-    try {
-      await open(await service.photo(file), file);
-    } catch (error) {
-      notice(error.message, true);
-    }
-  });
+$("#folder").onclick = () => listPhotos((name) => open((signal) => service.photo(name, signal), name));

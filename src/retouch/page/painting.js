@@ -29,15 +29,18 @@ export const tools = {
 };
 export const pointer = listen(view, tools);
 
-/** Ends a change of the mask and makes it a step. Before and after are put away: there the mask is not seen. */
-function remember() {
+/**
+ * Ends a change of the mask and makes it a step, or a part of the last one where it goes on with that; returns the step.
+ * Before and after are put away: there the mask is not seen.
+ */
+function remember(last = null) {
   const { bytes, swap } = state.mask.end();
   const again = () => {
     swap();
     compare(false);
   };
-  if (bytes) steps.push({ undo: again, redo: again, bytes });
   compare(false);
+  return bytes ? steps.push({ undo: again, redo: again, bytes }, last) : last;
 }
 
 export function take(tool) {

@@ -4,7 +4,7 @@
  * Connects a view with what is painted.
  *
  * `tools` has: tool ("brush", ...), size (screen pixels), ready() (whether one may paint),
- * begin(), stroke(points, width, erase), area(points), end(), undoCurrent(), resize(factor), say(text name).
+ * begin(), stroke(points, width, erase), area(points), end(last step), undoCurrent(), resize(factor), say(text name).
  */
 export function listen(view, tools) {
   const { canvas } = view;
@@ -12,7 +12,7 @@ export function listen(view, tools) {
   let mode = null; // "paint", "outline", "pan", "pinch"
   let last = null; // in photo pixels while painting, on the canvas while moving
   let space = false;
-  let pen = null; // the brush of the keyboard: { x, y, down } on the canvas
+  let pen = null; // the brush of the keyboard: { x, y, down } on the canvas, and the step that its stroke is so far
 
   const place = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -172,6 +172,7 @@ export function listen(view, tools) {
     } else if ((event.code === "KeyD" || event.key === "d") && tools.ready() && !mode && brushing()) {
       pen ??= { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, down: false };
       pen.down = !pen.down;
+      pen.step = null;
       if (pen.down) dab(view.at(pen.x, pen.y));
       tools.say(pen.down ? "pen-down" : "pen-up");
       hover(pen);
@@ -181,7 +182,7 @@ export function listen(view, tools) {
   function dab(from) {
     tools.begin();
     tools.stroke([from, view.at(pen.x, pen.y)], width(), erasing());
-    tools.end();
+    pen.step = tools.end(pen.step);
   }
 
   addEventListener("keydown", (event) => {

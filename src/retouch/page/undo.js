@@ -10,8 +10,20 @@ export class Steps {
     this.onchange = onchange;
   }
 
-  /** Adds a step that was done: { undo(), redo(), bytes }. The oldest are forgotten when they get too many. */
-  push(step) {
+  /**
+   * Adds a step that was done, { undo(), redo(), bytes }, and returns it. The oldest are forgotten when they get too
+   * many. What goes on with the last step becomes one with it.
+   */
+  push(step, last = null) {
+    if (last && this.done.at(-1) === last) {
+      this.done.pop();
+      const own = step;
+      step = {
+        undo: () => (own.undo(), last.undo()),
+        redo: () => (last.redo(), own.redo()),
+        bytes: last.bytes + own.bytes,
+      };
+    }
     this.done.push(step);
     this.undone = [];
     let bytes = this.done.reduce((sum, one) => sum + one.bytes, 0);
@@ -19,6 +31,7 @@ export class Steps {
       bytes -= this.done.shift().bytes;
     }
     this.onchange();
+    return step;
   }
 
   undo() {
