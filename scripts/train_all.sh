@@ -2,9 +2,10 @@
 # Trains and exports the models for faces and small pictures, and draws their curves; train_recurrent_scenes.sh makes the default.
 #   scripts/train_all.sh DATA VGG19.safetensors RUNS [SCALE [OPTION ...]]
 # DATA holds the folders faces and cifar10 with train-*.tar shards. SCALE, a whole number, multiplies the steps of every
-# run: 1 is meant for some hours on two CPU cores. The options are added to every training, on a GPU for instance
-# --precision bf16-mixed --compile. What is done is skipped, and what was stopped (Ctrl-C, SIGTERM, a time limit, a crash)
-# goes on from its last checkpoint: call it again with the same arguments.
+# run: 1 is meant for half a day on two CPU cores. The options are added to every training: --precision bf16-mixed where
+# the processor computes in it (lscpu shows bf16), on a GPU --precision bf16-mixed --compile. What is done is skipped,
+# and what was stopped (Ctrl-C, SIGTERM, a time limit, a crash) goes on from its last checkpoint: call it again with the
+# same arguments.
 # What is shipped took some of these in several runs, with other seeds: its cards, and runs/, tell the exact commands.
 set -euo pipefail
 data=$1 features=$2 runs=$3 scale=${4:-1}
@@ -47,7 +48,6 @@ done
 scenes=$runs/k # a run of train_recurrent_scenes.sh, to start from if it is there
 start=()
 [[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
-model recurrent-faces recurrent 1310 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
-  --whole --jitter 0.06 --colour 0.05 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 --ema 0.99 \
-  --set ssim=1 --set features="$features" --set perceptual=0.02 --set learning_rate=4e-4 --set warmup=20 \
-  --set "$(ends 1310)"
+model recurrent-faces recurrent 8000 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
+  --whole --jitter 0.06 --colour 0.05 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 --ema 0.997 \
+  --set features="$features" --set perceptual=0.02 --set normalized=0.1 --set warmup=20 --set "$(ends 8000)"
