@@ -10,7 +10,8 @@ from torch import nn
 
 from retouch.errors import TrainingError
 from retouch.methods import dcgan_direct as paper
-from retouch.methods.nn import cross_entropy_discriminator, hole_decibels, non_saturating, warmup_cosine
+from retouch.methods.dcgan_direct import cross_entropy_discriminator, non_saturating
+from retouch.methods.nn import hole_decibels, warmup_cosine
 
 SMALL = paper.Config(width=4)
 OURS = {"hole_channel": True, "skip": True, "blocks": 1}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from small import write_faces
+from test_perceptual import vgg_file
 
 from retouch.cards import cards
 from retouch.cli import app, main
@@ -53,10 +54,17 @@ PRESETS = [(name, preset) for name in METHODS for preset in describe.presets(nam
 def test_a_preset_fits_the_method_and_all_of_it_counts(name, preset, tmp_path):
     both = describe.preset(name, preset)
     kind, build = METHODS[name].load()
-    assert build(configure(kind, both["config"])).networks
+    features = (
+        {"features": str(vgg_file(tmp_path / "vgg.safetensors"))}
+        if (name, preset) == ("recurrent", "paper")
+        else {}
+    )
+    assert build(configure(kind, both["config"] | features)).networks
     words = ["train", name, "--data", "photos", "--output", str(tmp_path), "--preset", preset]
     _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
     assert {key: getattr(bound.kwargs["settings"], key) for key in both["settings"]} == both["settings"]
+    if preset == "paper":  # the defaults are the paper's; ours is where its search starts
+        assert set(both["config"].items()) <= {("search", "paper")}
     assert preset != "quick" or 0 < both["settings"]["minutes"] <= 5
 
 
@@ -112,7 +120,7 @@ def test_a_preset_stands_in_for_what_is_not_given(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["glcic", "--preset", "fast"], "expected a preset of glcic among quick, shipped, got 'fast'"),
+        (["glcic", "--preset", "fast"], "expected a preset of glcic among paper, quick, shipped, got 'fast'"),
         (["glicc", "--preset", "quick"], "expected a method among"),
         (["glcic", "--steps", "2.5"], "expected a whole number, got '2.5'"),
         (["glcic", "--size", "64.9"], "expected a whole number, got '64.9'"),

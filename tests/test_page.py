@@ -796,7 +796,10 @@ def test_folders(browser, tmp_path):
         page.click("#folder")
         page.route("**/api/v1/photos/one.png", lambda route: route.abort())
         page.click("#photo-list button")
-        until(page, "document.querySelector('#welcome-error').textContent.includes('cannot be opened: The server')")
+        until(
+            page,
+            "document.querySelector('#welcome-error').textContent.includes('cannot be opened: The server')",
+        )
         page.unroute("**/api/v1/photos/one.png")
         page.click("#folder")
         page.click("#photo-list button")

@@ -15,7 +15,6 @@ from retouch.errors import TrainingError
 from retouch.methods import attention
 from retouch.methods import recurrent as paper
 from retouch.methods.attention import contextual_attention
-from retouch.methods.nn import hinge_discriminator, hinge_generator
 from retouch.methods.perceptual import dissimilarity
 
 SMALL = paper.Config(width=8, residual_blocks=1, fusion_blocks=1)
@@ -241,9 +240,29 @@ def test_dissimilarity_against_scikit_image():
 
 
 def test_hinge_losses_by_hand():
-    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
-    assert float(hinge_discriminator(real, fake)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
-    assert float(hinge_generator(fake)) == pytest.approx((2 - 0 - 1) / 3)
+    class Mean(torch.nn.Module):
+        """Scores a picture by its mean: from -3 (black) to 3 (white)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.tensor(6.0))
+
+        def forward(self, image, hole):
+            return self.slope * (image.mean((1, 2, 3)) - 0.5), []
+
+    config = dataclasses.replace(NO_FEATURES, adversarial=1.0, feature_matching=0.0, discriminator_rate=0.0)
+    method = paper.Recurrent(config)
+    judge = method.networks["discriminator"] = Mean()
+    method.optimizers["discriminator"] = torch.optim.SGD(judge.parameters(), 0.0)
+    image = torch.stack([torch.full((3, 16, 16), level) for level in (0.0, 0.6, 1.0)])
+    hole = torch.zeros(3, 1, 16, 16)
+    hole[..., 4:8, 4:8] = 1
+    with torch.no_grad():
+        fake = judge(method.networks["generator"](image, hole)[1], hole)[0]
+    logs = method.step(image, hole, 0, backward=lambda loss: loss.backward())
+    expected = (4 + 0.4 + 0) / 3 + float((1 + fake).clamp_min(0).mean())
+    assert logs["discriminator"] == pytest.approx(expected, rel=1e-4)
+    assert logs["adversarial"] == pytest.approx(-float(fake.mean()), abs=1e-4)
 
 
 def test_reconstruction_losses_by_hand():

@@ -90,6 +90,8 @@ def test_the_white_basis_makes_all_directions_of_the_first_layer_alike():
     with torch.no_grad():
         generator.dense.weight[:, 3] *= 30  # one number of z that changes much
     basis = search.white_basis(generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as while a run in bf16 draws its samples
+        torch.testing.assert_close(search.white_basis(generator), basis, rtol=0, atol=0)
 
     def features(z):
         return generator.norm(generator.dense(z).view(-1, 16, 4, 4)).flatten(1)

@@ -302,6 +302,7 @@ def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Pat
         ("recurrent", {"clip": 1.0}, {"precision": "16-mixed"}),
         ("dcgan_search", {"reconstruction": 1.0}, {"precision": "16-mixed", "size": 64}),
         ("dcgan_direct", {}, {"precision": "16-mixed", "size": 64}),
+        ("glcic", {"size": 32}, {"precision": "16-mixed"}),
     ],
     ids=str,
 )

@@ -44,7 +44,8 @@ def contextual_attention(x: Tensor, hole: Tensor, softmax_scale: float = 10.0) -
     patches = torch.cat([small[:, :, i : i + rows, j : j + columns] for i, j in shifts], dim=1)
     patches = patches.flatten(2)  # (B, C*9, N), N = rows * columns
     patches = patches / patches.norm(dim=1, keepdim=True).clamp_min(1e-4)
-    scores = patches.transpose(1, 2) @ patches  # (B, N positions, N candidates): cosine similarity
+    # (B, N positions, N candidates), cosine similarity; sums of it in 32 bits where the product is in 16
+    scores = (patches.transpose(1, 2) @ patches).to(torch.promote_types(patches.dtype, torch.float32))
     scores = _fuse(scores, rows, columns)
     touched = F.max_pool2d(F.pad(F.max_pool2d(hole, 2), (1, 1, 1, 1)), 3, stride=1).flatten(2)  # (B, 1, N)
     logits = softmax_scale * scores - 1e4 * touched

@@ -12,14 +12,15 @@ Ansaerjiang, Jiang, Song, Xie, "Image Semantic Inpainting with DCGAN".
     §Construction, Fig. 5, 7                          widths: see Config
     §Construction, content loss                       content_loss
     §Construction, gradient loss                      gradient_loss
-    §Construction, prior loss; §Generator loss        nn.non_saturating
-    §Discriminator loss                               nn.cross_entropy_discriminator
+    §Construction, prior loss; §Generator loss        non_saturating
+    §Discriminator loss                               cross_entropy_discriminator
     §Construction of the optimizer                    Config.learning_rate, beta1, beta2
     §Results, "increasing the depth"                  Config.blocks
 
 Deviations
-    - Figures 5 and 7 give the widths and are lost with the text's figures: those of DCGAN (Radford et al. 2016):
-      four layers of stride 2, 4 x 4 kernels, 64, 128, 256, 512 channels, and back; Adam(2e-4, betas (0.5, 0.999)).
+    - Figures 5 and 7 give the widths and are lost with the text's figures: those of DCGAN (Radford et al. 2016) as
+      most have built it (its Fig. 1 has twice the width and 5 x 5 kernels): four layers of stride 2, 4 x 4 kernels,
+      64, 128, 256, 512 channels, and back; Adam(2e-4, betas (0.5, 0.999)).
     - "Batch normalisation for each layer": for each but the two output layers, whose scale and shift carry the
       picture's own colours and the score.
     - The printed discriminator objective swaps D(x) and D(G(x)); here log D(x) + log(1 - D(G(x))) is maximised.
@@ -46,16 +47,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import (
-    at_least,
-    cross_entropy_discriminator,
-    hole_decibels,
-    mirrored,
-    non_saturating,
-    set_rate,
-    update,
-    warmup_cosine,
-)
+from retouch.methods.nn import at_least, hole_decibels, mirrored, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 LAYERS = 4  # of stride 2: 64 x 64 -> 4 x 4 (DCGAN, Fig. 1)
@@ -66,7 +58,7 @@ SMALLEST = 4 << LAYERS  # side of the crops to train on: the discriminator's las
 class Config:
     """Settings of the method; each with its source."""
 
-    width: int = 64  # DCGAN: channels of the first layer; each further layer has twice as many
+    width: int = 64  # DCGAN as mostly built: channels of the first layer; each further one has twice as many
     slope: float = 0.2  # DCGAN: of LeakyReLU below 0
     learning_rate: float = 2e-4  # DCGAN
     discriminator_rate: float = 2e-4  # DCGAN
@@ -91,6 +83,7 @@ class Config:
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"settings": {"size": 64, "whole": True, "masks": ("center",)}, "config": {}},  # 64 x 64
     "quick": {
         "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
         "config": {"width": 16, "skip": True, "hole_channel": True, "learning_rate": 1e-3},
@@ -124,13 +117,27 @@ def gradient_loss(completed: Tensor, image: Tensor) -> Tensor:
     return error.diff(dim=3).abs().mean() + error.diff(dim=2).abs().mean()
 
 
+def cross_entropy_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """- mean log D(real) - mean log(1 - D(fake)), D = sigmoid of the score (Goodfellow et al. 2014, Eq. 1).
+
+    Args:
+        real, fake: raw scores, any shape.
+    """
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def non_saturating(fake: Tensor) -> Tensor:
+    """- mean log D(fake), D = sigmoid of the score (Goodfellow et al. 2014, §3)."""
+    return F.softplus(-fake).mean()
+
+
 def _block(layer: nn.Module, channels: int, activation: nn.Module) -> nn.Sequential:
     """Convolution, batch normalisation, activation (list item 2)."""
     return nn.Sequential(layer, nn.BatchNorm2d(channels), activation)
 
 
 def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), scales from N(1, 0.02) (DCGAN, §4)."""
+    """Weights from N(0, 0.02²) (DCGAN, §4), scales from N(1, 0.02²) (as most have built it)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -7,7 +7,7 @@ Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learni
     generator summary               search.Generator (width 128, 5 x 5)
     discriminator summary           search.Encoder (width 64, 5 x 5)
     §III, pixels / 127.5 - 1        DCGANSearch.step, 2 * image - 1
-    §IV, table: the three losses    ADVERSARIAL: sigmoid_cross_entropy, ...
+    §V, table: the three losses     ADVERSARIAL: sigmoid_cross_entropy, ...
     L_contextual(z)                 search.contextual_loss
     L_perceptual(z)                 search.perceptual_loss
     "weighted sum", steps on z      search.search
@@ -25,6 +25,7 @@ Deviations
       are the search's steps and rate: those of `wgan`.
     - The learning rates fall to zero along a line until generator and discriminator are frozen, so that the
       average of the weights, which is exported, and the weights are the same then.
+    - The search as both methods have it: search.py says how it differs from the papers'.
     - Ours: the inverter, trained afterwards; ``reconstruction``, off by default: the generator also has to
       give back the training photos from the inverter's z.
 """
@@ -81,6 +82,10 @@ class Config:
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {  # §V, 20 epochs of 202,599 photos; then the inverter
+        "settings": {"size": 64, "batch": 64, "whole": True, "masks": ("center",), "steps": 73_300},
+        "config": {"search": "paper"},
+    },
     "quick": {
         "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
         "config": {
@@ -132,6 +137,8 @@ class DCGANSearch:
     Raises:
         TrainingError: while training: crops of another size than 64 x 64, a batch of one.
     """
+
+    unscaled = ("reconstruction",)  # one loss for two optimisers: not where gradients are scaled
 
     def __init__(self, config: Config, *, training: bool = True) -> None:
         self.config = config

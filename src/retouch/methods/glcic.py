@@ -12,7 +12,7 @@ Sisir Nalla, "Image Inpainting using GAN's", Shiv Nadar University.
     §IV.B, "fed original image", real -> 1    GLCIC.judge, first half
     §IV.B, completed -> 0                     GLCIC.judge, second half
     §IV.B, "finally", generator -> 1          GLCIC.fool
-    §III, one random rectangle per image      the loop's masks: rectangle
+    §III, one random rectangle per image      --masks rectangle
 
 Deviations
     - The tables are for crops of 256 px (global) and 128 px (local). For crops of S px they take S and S/2, and the
@@ -78,6 +78,7 @@ class Config:
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"settings": {"size": 256, "masks": ("rectangle",)}, "config": {}},  # §III, §IV.A
     "quick": {
         "settings": {"size": 32, "batch": 16, "minutes": 3.0, "masks": ("rectangle",), "ratio": (0.05, 0.25)},
         "config": {

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from retouch.errors import TrainingError
@@ -21,44 +21,6 @@ def at_least(config: Any, **bounds: int) -> None:
     for name, bound in bounds.items():
         if getattr(config, name) < bound:
             raise TrainingError(f"{name}: expected at least {bound}, got {getattr(config, name)}")
-
-
-def bare(network: nn.Module) -> nn.Module:
-    """A network without what the training loop wraps it in.
-
-    Its outputs may be differentiated in a step: in mixed precision the loop's refuse that, and compiled ones have no
-    second derivative.
-    """
-    inner: nn.Module = getattr(network, "module", network)
-    return inner
-
-
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of a discriminator: mean ReLU(1 - D(real)) + mean ReLU(1 + D(fake)).
-
-    Args:
-        real, fake: raw scores, any shape.
-    """
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-
-def hinge_generator(fake: Tensor) -> Tensor:
-    """Hinge loss of a generator: - mean D(fake)."""
-    return -fake.mean()
-
-
-def cross_entropy_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """- mean log D(real) - mean log(1 - D(fake)), D = sigmoid of the score (Goodfellow et al. 2014, Eq. 1).
-
-    Args:
-        real, fake: raw scores, any shape.
-    """
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
-
-
-def non_saturating(fake: Tensor) -> Tensor:
-    """- mean log D(fake), D = sigmoid of the score (Goodfellow et al. 2014, §3)."""
-    return F.softplus(-fake).mean()
 
 
 def hole_decibels(completed: Tensor, image: Tensor, hole: Tensor) -> Tensor:

@@ -14,15 +14,18 @@ Jin Woo Baik, "Image Inpainting", Stanford University.
     B.1, B.2                        sobel_edges
     §3.3, B.5                       low_pass, high_pass
     (ours)                          fill.smooth_fill
-    §4.2, L_D                       nn.hinge_discriminator
-    §4.2, L_G ... L_style, L_Total  Recurrent.generator_losses
+    §4.2, L_D, L_G, L_FM, L_Total   Recurrent.step
+    §4.2, L_l1 ... L_style          Recurrent.generator_losses
     §4.2, Adam, decay               Recurrent.learning_rate
 
 Deviations
-    - What the paper leaves out follows the author's released configuration: see Config.
+    - What the paper leaves out follows the author's released configuration: see Config. So does what it prints
+      otherwise: instance norm at 1/4 size alone (§3.1: everywhere), reflection padding (Table B.6: symmetric), the
+      low-pass loss on the coarse result (§4.2: on the refined one), an L1 loss between edge maps, which L_Total lacks.
+    - L_Perc and L_style are means where ||.||_1 is printed: their weights do not depend on the size of the crops.
     - Table B.6 prints stride 1 for encoder layer 4; it is 2, since two x2 upsamplings follow.
     - The first equation labelled L_D1 is feature matching (L_FM of the total): first two patch layers.
-    - §3.3 says "Gaussian, also called mean filter"; B.5 gives the mean filter, which is used.
+    - §3.3 rejects a mean filter, B.5 prints one: it is used.
     - The filters of the two frequency losses see the composite's neighbourhood as it is: no padding (B.5).
     - The residual blocks use instance norm and ELU; the attention has no parameters and excludes every
       background patch that touches the hole.
@@ -50,15 +53,7 @@ from torch.optim import Adam, Optimizer
 from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
-from retouch.methods.nn import (
-    at_least,
-    depthwise,
-    hinge_discriminator,
-    hinge_generator,
-    set_rate,
-    update,
-    warmup_cosine,
-)
+from retouch.methods.nn import at_least, depthwise, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -123,6 +118,10 @@ class Config:
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {  # §4.2; holes of the released configuration
+        "settings": {"size": 256, "masks": ("strokes=0.5", "boxes=0.5"), "steps": 200_000},
+        "config": {},
+    },
     "quick": {
         "settings": {"size": 64, "batch": 8, "minutes": 3.0},
         "config": {
@@ -383,6 +382,8 @@ class Recurrent:
         FileNotFoundError, ModelError: the feature network cannot be read.
     """
 
+    unscaled = ("clip",)  # gradients cut by their size: not where gradients are scaled
+
     def __init__(self, config: Config, *, training: bool = True) -> None:
         self.config = config
         self.networks: dict[str, nn.Module] = {"generator": Generator(config)}
@@ -414,7 +415,7 @@ class Recurrent:
     def generator_losses(
         self, image: Tensor, hole: Tensor, coarse: Tensor, refined: Tensor
     ) -> dict[str, Tensor]:
-        """The reconstruction terms of L_Total (§4.2), unweighted, those with a weight above 0."""
+        """The terms of L_Total (§4.2) that need no discriminator, unweighted: L_l1 and those with a weight above 0."""
         config = self.config
         difference = (refined - image).abs()
         losses = {"l1": difference.mean()}  # L_l1
@@ -479,12 +480,13 @@ class Recurrent:
             discriminator = self.networks["discriminator"]
             real_score, _ = discriminator(image, hole)
             fake_score, _ = discriminator(refined.detach(), hole)
-            logs["discriminator"] = hinge_discriminator(real_score, fake_score)  # L_D
+            # L_D, hinge
+            logs["discriminator"] = F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()
             update(self.optimizers["discriminator"], logs["discriminator"], backward)
 
             discriminator.requires_grad_(False)
             fake_score, fake_features = discriminator(refined, hole)
-            losses["adversarial"] = hinge_generator(fake_score)  # L_G
+            losses["adversarial"] = -fake_score.mean()  # L_G
             if config.feature_matching:
                 with torch.no_grad():
                     _, real_features = discriminator(image, hole)

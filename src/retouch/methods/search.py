@@ -4,8 +4,12 @@ A generator G is trained on whole pictures. A photo is completed by the z whose 
 pixels and looks real; only the hole is taken from it. Raymond A. Yeh et al., "Semantic Image Inpainting with
 Perceptual and Contextual Losses", 2016, from where both papers have it. Pictures are in [-1, 1] here.
 
-Ours, beyond the papers: all restarts and all photos of a batch are searched at once; photos whose loss no
-longer falls leave; an *inverter* network gives the z to start from, so that a tenth of the steps will do.
+Ours, beyond the papers:
+    - all restarts and all photos of a batch are searched at once, and photos whose loss no longer falls leave, in
+      the papers' search too (LEAST, EVERY);
+    - by default (``search="inverter"``) an *inverter* network gives the z to start from, so that a tenth of the steps
+      will do: in coordinates that the generator's first layer makes alike (`white_basis`), with REFINE_BETAS and a rate
+      that falls to zero. ``search="paper"`` starts at random, in z itself, at one rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -256,7 +260,8 @@ def white_basis(generator: Generator) -> Tensor:
     norm = generator.norm
     scale = norm.weight.detach() / (cast(Tensor, norm.running_var) + norm.eps).sqrt()
     weight = generator.dense.weight.detach() * scale.repeat_interleave(16)[:, None]
-    values, vectors = torch.linalg.eigh(weight.T @ weight)
+    with torch.autocast(weight.device.type, enabled=False):  # no device has eigenvectors in 16 bits
+        values, vectors = torch.linalg.eigh(weight.T @ weight)
     values = values.clamp_min(1e-6 * float(values[-1]))
     white: Tensor = vectors * (values.mean() / values).sqrt()
     return white

@@ -28,6 +28,7 @@ Deviations
       which is exported, and the weights, which the later stages build on, are the same then.
     - The enhancement network's pairs are completions of the batch at hand, made anew in every step, from a
       search that starts at the inverter's z; the paper has 2,000 fixed ones.
+    - The search as both methods have it: search.py says how it differs from the papers'.
     - Ours: the inverter, trained between the two; ``reconstruction``, off by default: the generator also has
       to give back the training photos from the inverter's z, so that it contains photos like them.
 """
@@ -43,7 +44,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import at_least, bare, depthwise, set_rate, update
+from retouch.methods.nn import at_least, depthwise, set_rate, update
 
 KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
 PAIRS = ("completions", "blur")
@@ -91,6 +92,10 @@ class Config:
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {  # §3, Fig. 4 to 7: 10,000 updates of the generator in batches of 128; the pairs 200 times
+        "settings": {"size": 64, "batch": 128, "whole": True, "masks": ("center",), "steps": 63_125},
+        "config": {"search": "paper"},
+    },
     "quick": {
         "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
         "config": {
@@ -112,8 +117,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+def bare(network: nn.Module) -> nn.Module:
+    """A network without what the training loop wraps it in.
+
+    Its outputs may be differentiated in a step: in mixed precision the loop's refuse that, and compiled ones have no
+    second derivative.
+    """
+    inner: nn.Module = getattr(network, "module", network)
+    return inner
+
+
 def wasserstein_distance(real: Tensor, fake: Tensor) -> Tensor:
-    """E C(x) - E C(x̃), the negative of Eq. (1), which the critic minimises; scores of any shape."""
+    """E C(x) - E C(x̃), the negative of Eq. (1): what the critic raises; scores of any shape."""
     return real.mean() - fake.mean()
 
 
@@ -167,6 +182,8 @@ class WGAN:
     Raises:
         TrainingError: while training: crops of another size than 64 x 64, a batch of one.
     """
+
+    unscaled = ("reconstruction",)  # one loss for two optimisers: not where gradients are scaled
 
     def __init__(self, config: Config, *, training: bool = True) -> None:
         self.config = config
@@ -243,7 +260,7 @@ class WGAN:
     def generator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]
     ) -> dict[str, Tensor]:
-        """The generator lowers Eq. (1): -E C(G(z)); with ``reconstruction`` it gives back the photos too."""
+        """The generator's loss is - E C(G(z)) of Eq. (1); with ``reconstruction`` it gives back the photos too."""
         return search.generator_step(
             self.networks, self.optimizers, self.config,
             lambda fake: -self.networks["critic"](fake).mean(), picture, hole, backward,

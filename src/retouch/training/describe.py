@@ -106,6 +106,7 @@ def say_settings(tokens: Sequence[str]) -> None:
             (name, ", ".join(f"{key}={value}" for key, value in values.items()))
             for name, both in presets(method).items()
             for values in both.values()
+            if values
         ]
         say_table(("--preset", "sets"), parts)
 

@@ -120,7 +120,7 @@ def train(
         raise TrainingError(f"expected a method among {', '.join(METHODS)}, got {method!r}")
     kind, build = (entry or METHODS[method]).load()
     config = configure(kind, overrides or {})
-    for name in ("clip", "reconstruction"):  # gradients cut by their size, or of one loss for two optimisers
+    for name in getattr(build, "unscaled", ()):
         if settings.precision == "16-mixed" and getattr(config, name, False):
             raise TrainingError(
                 f"precision: expected 32-true or bf16-mixed with {name}, got 16-mixed (scaled gradients)"

@@ -67,7 +67,7 @@ class SearchPredictor:
 
     def _answers(self, image: np.ndarray, hole: np.ndarray, seed: int) -> np.ndarray:
         """(1, 3, h, w), (1, 1, h, w) -> (count, 1, 3, h, w)."""
-        key = hashlib.sha256(image.tobytes() + hole.tobytes() + str(seed).encode()).hexdigest()
+        key = hashlib.sha256(image.tobytes() + hole.tobytes() + f"{seed} {self.how}".encode()).hexdigest()
         if self.count > 1 and key in self._known:
             return self._known[key]
         with restored(self.threads):
