@@ -13,14 +13,18 @@ shift $(($# < 4 ? $# : 4))
 more=("$@")
 
 model() { # NAME METHOD STEPS WHAT_IT_IS_GOOD_FOR [OPTION ...]: by the preset that says how it was made, and the options
-  local name=$1 method=$2 steps=$(($3 * scale)) good_for=$4 go_on=()
+  local name=$1 method=$2 steps=$(($3 * scale)) good_for=$4 go_on=() photos=CIFAR-10 licence=Apache-2.0
   shift 4
+  if [[ $name == *-faces* ]]; then
+    photos=CelebA licence="non-commercial research, as CelebA's terms ask of what is trained on it"
+  fi
   [[ -f $runs/$name.json ]] && return
   [[ -d $runs/$name/checkpoint ]] && go_on=(--resume)
   retouch train "$method" --preset shipped --output "$runs/$name" --steps "$steps" --channels-last "$@" "${more[@]}" \
     "${go_on[@]}"
   retouch curves "$runs/$name" --overwrite
-  retouch export "$runs/$name" --name "$name" --output "$runs" --good-for "$good_for"
+  retouch export "$runs/$name" --name "$name" --output "$runs" --good-for "$good_for" \
+    --training-data "$photos" --licence "$licence"
 }
 
 faces=(--data "$data/faces/train-*.tar")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +50,18 @@ class Gated(Slow):
         return answer
 
 
+class Held(Slow):
+    """A Slow model whose calls wait until there is a file."""
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        until(lambda: os.path.exists(self.gate))
+        return super().__call__(image, hole, seed=seed)
+
+
 class Site:
     """A server under test: ``site.post("/api/v1/inpaint", ...)`` is of ``requests``."""
 
@@ -76,6 +89,7 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
         house.shelf._loaded["telea"] = Model("telea", predictor)
     # By its protocol's name, as `retouch serve` does: asyncio then sends small answers at once.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # some kernels would take megabytes
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     config = uvicorn.Config(
@@ -123,17 +137,21 @@ def unwanted(site: Site) -> bool:
 SLOW_SERVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from serving import Slow
+from serving import Held, Slow
 import retouch.classical, retouch.cli
-retouch.classical.CLASSICAL["telea"] = lambda: Slow(float(sys.argv[2]))
-sys.exit(retouch.cli.main(["serve", "--model", "telea", *sys.argv[3:]]))
+gate = sys.argv[3]
+retouch.classical.CLASSICAL["telea"] = lambda: Held(gate) if gate else Slow(float(sys.argv[2]))
+sys.exit(retouch.cli.main(["serve", "--model", "telea", *sys.argv[4:]]))
 """
 
 
 @contextmanager
-def process(*arguments: str, seconds: float = 0.0) -> Iterator[tuple[subprocess.Popen[str], Site]]:
-    """``retouch serve`` in a process of its own, with a Slow model; killed in the end."""
-    command = [sys.executable, "-c", SLOW_SERVER, os.path.dirname(__file__), str(seconds), *arguments]
+def process(
+    *arguments: str, seconds: float = 0.0, gate: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], Site]]:
+    """``retouch serve`` in a process of its own, with a Slow model or one Held by a gate; killed in the end."""
+    own = (os.path.dirname(__file__), str(seconds), str(gate or ""))
+    command = [sys.executable, "-c", SLOW_SERVER, *own, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline()

@@ -42,4 +42,6 @@ def test_answers_are_as_described(case):
 
 
 def test_good_requests_were_among_them():
+    if not STATUSES:
+        pytest.skip("asks what the test before it has seen")
     assert {200, 422} <= STATUSES

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from retouch.cards import cards
 from retouch.cli import app
 from retouch.methods import METHODS
 from retouch.training.describe import presets
@@ -82,6 +83,9 @@ def test_train_all_trains_and_exports_every_model(tmp_path: Path, scale: int) ->
         settings = settings_of(words)
         if settings is not None:
             assert settings.steps % scale == 0 and settings.precision == "bf16-mixed" and not settings.resume
+    for words in commands[2::3]:  # what learned from CelebA says so
+        name, licence = (words[words.index(option) + 1] for option in ("--name", "--licence"))
+        assert licence.startswith(cards()[name].licence.partition(",")[0]), name
     assert run("train_all.sh", tmp_path, *arguments) == (0, [])  # all is done
 
 

@@ -26,8 +26,8 @@ def train(
 
     Args:
         method: A name from "retouch methods".
-        preset: Settings that stand in for options not given: "shipped", as the shipped models were made; "paper", as
-            in the paper; "quick", a smoke run of minutes on two cores.
+        preset: Settings that stand in for options not given: "shipped", the shipped models' networks and losses;
+            "paper", as in the paper; "quick", a smoke run of minutes on two cores.
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """
@@ -51,7 +51,7 @@ def export(
     output: Path = Path("."),
     good_for: str = "",
     training_data: str = "",
-    licence: str = "Apache-2.0",
+    licence: str = "not stated",
     notes: str = "",
     quantize: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     overwrite: bool = False,
@@ -64,7 +64,7 @@ def export(
         output: The folder to write to.
         good_for: For the card: what to use it for, in one line.
         training_data: For the card; by default the run's --data.
-        licence: For the card: of the weights.
+        licence: For the card: of the weights, which the photographs may decide.
         notes: For the card: anything else worth knowing.
         quantize: Photographs, as for --data: convolutions in 8 bits where that is faster, by ranges seen on these.
         overwrite: Replace files of that name.

@@ -231,7 +231,7 @@ def export(
     *,
     good_for: str = "",
     training_data: str = "",
-    licence: str = "Apache-2.0",
+    licence: str = "not stated",
     notes: str = "",
     quantize: Sequence[str] = (),
     overwrite: bool = False,
