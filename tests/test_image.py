@@ -157,6 +157,7 @@ def test_a_transparent_grey_of_few_bits_becomes_alpha(bits: int, packed: bytes, 
     data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
     pillows = Image.open(io.BytesIO(data))
     for photo in (read(data), read(pillows)):
+        assert f"grey of {bits} bits is widened to 8" in photo.notes
         assert photo.pixels[0].tolist() == [[factor * n, 0 if n == 2 else 255] for n in range(4)]
     assert pillows.info["transparency"] == 2
 
@@ -437,16 +438,20 @@ def test_damage_behind_the_orientation_leaves_it(kind: str) -> None:
     assert photo.size == (17, 11) and photo.exif is None and photo.notes == ("damaged EXIF is left out",)
 
 
-def test_grey_of_12_bits() -> None:
-    """As scanners write it: white is 4095, and would be nearly black in 16 bits."""
-    values = np.array([[0, 1, 2048, 4095]])
-    data = int("".join(f"{value:012b}" for value in values[0]), 2).to_bytes(6, "big")
-    fields = ((256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 6))
+@pytest.mark.parametrize(("bits", "becomes"), [(2, 8), (4, 8), (12, 16)])
+def test_tiffs_of_other_grey(bits: int, becomes: int) -> None:
+    """As scanners write it: white is 4095 in 12 bits, and would be nearly black in 16."""
+    top, most = 2**bits - 1, 2**becomes - 1
+    values = np.array([[0, 1, top // 2 + 1, top]])
+    count = 4 * bits // 8
+    data = int("".join(f"{value:0{bits}b}" for value in values[0]), 2).to_bytes(count, "big")
+    fields = ((256, 4), (257, 1), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, count))
     directory = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in fields)
     start = b"II*\0" + struct.pack("<L", 8 + len(data)) + data
     photo = read(start + struct.pack("<H", len(fields)) + directory + bytes(4))
-    assert photo.depth == 16 and photo.notes == ("12 bits are widened to 16",)
-    assert np.array_equal(photo.pixels[..., 0], np.rint(values * 65535 / 4095))
+    said = f"{bits} bits are widened to 16" if bits == 12 else f"grey of {bits} bits is widened to 8"
+    assert photo.depth == becomes and photo.notes == (said,)
+    assert np.array_equal(photo.pixels[..., 0], np.rint(values * most / top))
 
 
 @pytest.mark.parametrize("kind", ["uint16", "PIL"])

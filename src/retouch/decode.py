@@ -148,6 +148,8 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     else:
         if deep or (image.mode == "CMYK" and formats.tiff_bits(image) == 16):
             notes.append("16 bits a channel are cut to 8")
+        if few := formats.grey_bits(image):
+            notes.append(f"grey of {few} bits is widened to 8")
         if is_tiff and stream is not None:
             formats.check_tiff_whole(image, stream)
         with exif.silent() if is_tiff else nullcontext():

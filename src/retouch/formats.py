@@ -162,6 +162,14 @@ def tiff_bits(image: Image.Image) -> int:
     return max(image.tag_v2.get(258, (1,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
 
 
+def grey_bits(image: Image.Image) -> int:
+    """2 or 4 where grey has so few bits, which Pillow widens to 8; else 0. Of an image that is not loaded."""
+    tiles: Any = getattr(image, "tile", ())
+    arguments = tiles[0].args if image.mode == "L" and tiles else ""
+    stored = arguments if isinstance(arguments, str) else str(arguments[0])  # as in L;4 or L;2I
+    return int(stored[2]) if stored.startswith(("L;2", "L;4")) else 0
+
+
 def deep_channels(image: Image.Image, name: str) -> int:
     """How many 16-bit channels OpenCV finds where Pillow would cut them to 8 bits; 0: nothing to cut.
 
