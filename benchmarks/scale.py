@@ -1,7 +1,8 @@
 """What very many photographs cost: the arithmetic of docs/scale.md, and the measurements that it starts from.
 
-    python benchmarks/scale.py            computes the page's tables again from the inputs that stand in it
+    python benchmarks/scale.py            computes the tables again from the inputs that stand in the page
     python benchmarks/scale.py --measure  measures the inputs on this machine first
+    ... --write                           and rewrites the page
 
 Measured is the processor's time, not the clock's: a busy machine gives nearly the same numbers.
 """
@@ -181,14 +182,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
     page = PAGE.read_text(encoding="utf-8")
-    if parser.parse_args().measure:
+    if asked.measure:
         inputs = inputs_of(page) | {"measured": measured()}
         block = "```json\n" + json.dumps(inputs, indent=2) + "\n```"
         page = re.sub(r"```json\n.*?```", lambda _: block, page, flags=re.DOTALL)
         print(block)
     page = updated(page)
-    PAGE.write_text(page, encoding="utf-8")
+    if asked.write:
+        PAGE.write_text(page, encoding="utf-8")
     print(tables(inputs_of(page)))
 
 

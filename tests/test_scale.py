@@ -20,7 +20,7 @@ def cells(page: str, start: str) -> list[list[str]]:
 
 
 def test_the_tables_are_those_of_the_inputs() -> None:
-    assert scale.updated(PAGE) == PAGE, "run python benchmarks/scale.py"
+    assert scale.updated(PAGE) == PAGE, "run python benchmarks/scale.py --write"
 
 
 def test_another_input_gives_other_tables() -> None:
