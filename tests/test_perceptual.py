@@ -39,6 +39,38 @@ def vgg_file(path, widths=(4, 4, 6, 6, 6), last="5_2", distilled=False):
     return path
 
 
+def squeeze_files(folder):
+    """A SqueezeNet 1.1 of few channels and its LPIPS heads, at random, under the names of the real files."""
+    generator, inputs = torch.Generator().manual_seed(0), 6
+    trunk = {
+        "features.0.weight": torch.randn(inputs, 3, 3, 3, generator=generator),
+        "features.0.bias": torch.zeros(6),
+    }
+    for module in (3, 4, 6, 7, 9, 10, 11, 12):
+        for part, shape in (
+            ("squeeze", (2, inputs, 1, 1)),
+            ("expand1x1", (3, 2, 1, 1)),
+            ("expand3x3", (3, 2, 3, 3)),
+        ):
+            trunk[f"features.{module}.{part}.weight"] = torch.randn(shape, generator=generator)
+            trunk[f"features.{module}.{part}.bias"] = torch.zeros(shape[0])
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, inputs, 1, 1, generator=generator) for i in range(7)}
+    save_file(trunk, folder / perceptual.TRUNK)
+    save_file(heads, folder / perceptual.HEADS)
+    return folder
+
+
+def test_lpips_is_a_distance_that_grows_with_what_differs(tmp_path):
+    distances = perceptual.distances(str(squeeze_files(tmp_path)), None)
+    generator = np.random.default_rng(0)
+    a = generator.random((2, 3, 64, 48), np.float32)
+    noise = generator.random(a.shape, np.float32)
+    found = [distances(a, a + share * (noise - a))["lpips"] for share in (0.0, 0.1, 0.5)]
+    assert (found[0] == 0).all() and (found[0] < found[1]).all() and (found[1] < found[2]).all()
+    assert all(value.shape == (2,) for value in found)
+    np.testing.assert_allclose(distances(noise, a)["lpips"], distances(a, noise)["lpips"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("distilled", [False, True])
 def test_vgg_gives_every_tap_that_the_file_holds(tmp_path, distilled):
     network = perceptual.load_vgg(vgg_file(tmp_path / "vgg.safetensors", distilled=distilled))
@@ -128,9 +160,8 @@ def test_distances_are_what_their_networks_give(tmp_path):
     assert perceptual.distances(None, path)(small, small) == {}
 
 
-@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the feature networks are not at hand")
-def test_pictures_too_small_for_a_network_have_no_distance():
-    distances = perceptual.distances(str(WEIGHTS), WEIGHTS / "vgg19_distilled_16x.safetensors")
+def test_pictures_too_small_for_a_network_have_no_distance(tmp_path):
+    distances = perceptual.distances(str(squeeze_files(tmp_path)), vgg_file(tmp_path / "vgg.safetensors"))
     for side, there in (
         (16, set()),
         (17, {"lpips"}),

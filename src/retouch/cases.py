@@ -16,7 +16,7 @@ import numpy as np
 
 from retouch import engine, masks, metrics, sources
 from retouch import image as images
-from retouch.errors import DataError, ImageError, MaskError, needs
+from retouch.errors import DataError, ImageError, MaskError, needs, said
 from retouch.models import Model, load
 from retouch.photo import Photo
 from retouch.results import Row
@@ -100,7 +100,7 @@ def measured(terms: Terms, job: Job) -> Row:
             return row | _figures(network(pixels, pixels), only="features")
         hole = hole_of(terms, job, photo.size)
     except (ImageError, DataError, MaskError, MemoryError) as error:
-        return row | {"error": _reason(error)}
+        return row | {"error": said(error)}
     model = model_of(job.model, terms.threads)
     wanted = job.sums.get("model_sum", "")
     if not model.sha256.startswith(wanted):
@@ -116,7 +116,7 @@ def measured(terms: Terms, job: Job) -> Row:
         row |= {"height": photo.height, "width": photo.width, "hole": float(hole.mean())}
         row |= _distances(terms, photo, completed, hole)
     except Exception as error:  # a model's failure on a photo is a result, and no end of the evaluation
-        return row | {"error": _reason(error)}
+        return row | {"error": said(error)}
     if job.keep:
         _keep(terms.output / picture_of(row), photo, hole, completed)
     return row | {"seconds": round(seconds, 4)}
@@ -221,13 +221,6 @@ def _keep(result: Path, photo: Photo, hole: np.ndarray, completed: Photo) -> Non
 def _write(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     images.write(images.read(pixels), path, overwrite=True)
-
-
-def _reason(error: BaseException) -> str:
-    """One line; what is not ours with its type."""
-    text = " ".join(str(error).split())[:300]
-    ours = isinstance(error, ImageError | MaskError | DataError)
-    return text if ours else f"{type(error).__name__}: {text}"
 
 
 @lru_cache(maxsize=64)

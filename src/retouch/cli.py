@@ -15,7 +15,7 @@ from typing import Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import retouch
-from retouch.errors import RetouchError
+from retouch.errors import RetouchError, said
 from retouch.options import Positive, Whole
 from retouch.terminal import one_line, say, say_json, say_table, windows_done
 
@@ -288,8 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RetouchError, CycloptsError) as error:
         return _fail(str(error))
     except OSError as error:
-        named = error.strerror and error.filename is not None
-        return _fail(f"{os.fspath(error.filename)}: {error.strerror}" if named else str(error))
+        return _fail(said(error))
     except MemoryError as error:
         return _fail(f"expected more memory than there is{f': {error}' if str(error) else ''}")
     except ImportError as error:  # a library in C that was interrupted while it was imported says so

@@ -80,3 +80,11 @@ def first_line(error: Exception) -> str:
     """What an exception of another library says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def said(error: Exception) -> str:
+    """What an exception says, in one line: the file first, and its kind where it is none that was foreseen."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    known = isinstance(error, (RetouchError, OSError))
+    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"

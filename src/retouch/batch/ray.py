@@ -29,7 +29,7 @@ from retouch.batch import storage, work
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
 from retouch.batch.work import Row
-from retouch.errors import DataError, first_line, needs
+from retouch.errors import DataError, first_line, needs, said
 from retouch.models import Model, load
 from retouch.sources import Source
 
@@ -245,4 +245,4 @@ def _plain(error: Exception) -> Exception:
     """An exception that survives pickling: with its words alone."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return OSError(error.errno, error.strerror, str(error.filename))
-    return DataError(work.said(error))
+    return DataError(said(error))

@@ -9,7 +9,7 @@ from retouch import image as images
 from retouch.batch import storage
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
-from retouch.errors import RetouchError, first_line
+from retouch.errors import said
 from retouch.models import Model
 from retouch.sources import Source
 
@@ -104,14 +104,6 @@ def about(job: Job, settings: Settings) -> Row:
 def failed(job: Job, settings: Settings, error: Exception) -> Row:
     """The row of a photo that could not be completed; it says why in one line."""
     return about(job, settings) | {"status": "failed", "error": said(error)}
-
-
-def said(error: Exception) -> str:
-    """What an exception says, in one line: the file first, and its kind where it is none that was foreseen."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    known = isinstance(error, (RetouchError, OSError))
-    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
 
 
 def place(job: Job, output: str) -> str:

@@ -26,8 +26,8 @@ def train(
 
     Args:
         method: A name from "retouch methods".
-        preset: Settings that stand in for options not given: "shipped", the shipped models' networks and losses;
-            "paper", as in the paper; "quick", a smoke run of minutes on two cores.
+        preset: Settings that stand in for options not given: "shipped", those of the shipped models; "paper", the
+            paper's; "quick", a smoke run of minutes on two cores.
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """
