@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import requests
 import uvicorn
+from processes import until
 
 from retouch.models import Model
 from retouch.server.app import create_app
@@ -114,14 +115,6 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
         thread.join(60)
         listening.close()
         assert not thread.is_alive()
-
-
-def until(true: Callable[[], Any], seconds: float = 60) -> None:
-    """Waits for what another thread or process does."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.01)
 
 
 def idle(site: Site) -> bool:

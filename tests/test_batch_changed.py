@@ -1,8 +1,6 @@
 """`retouch batch --resume` where photos or masks have changed, and where OUTPUT holds what no batch has written."""
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 from conftest import tiny_network, write_model
+from files import read_shard, write_shard
 from PIL import Image
 
 from retouch import results
@@ -126,16 +125,12 @@ def test_lines_of_older_manifests_count_as_done(batch: Batch) -> None:
 @pytest.mark.parametrize("place", ["out", f"{MEMORY}/out"])
 def test_a_changed_photo_of_a_shard(place: str, batch: Batch) -> None:
     def shard(*names: str) -> None:
-        with tarfile.open("photos.tar", "w") as archive:
-            for number, name in enumerate(names):
-                archive.add(f"photos/{name}", f"{number}.png")
+        photos = {f"{number}.png": Path("photos", name).read_bytes() for number, name in enumerate(names)}
+        write_shard("photos.tar", photos)
 
     def packed(output: str) -> dict[str, bytes]:
-        with (
-            fsspec.open(f"{output}/photos.tar") as file,
-            tarfile.open(fileobj=io.BytesIO(file.read())) as archive,
-        ):
-            return {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+        with fsspec.open(f"{output}/photos.tar") as file:
+            return read_shard(file.read())
 
     shard("a.png", "b.png")
     assert batch("photos.tar", "masks/a.png", place)[0] == 0

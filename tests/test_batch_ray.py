@@ -9,14 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from processes import until
 
 import retouch
 from retouch.cli import main
@@ -126,14 +125,6 @@ def test_a_stop_and_a_killed_worker_change_nothing(photos: Path, tmp_path: Path)
     assert rows(output) == expected
     assert pictures(output) == pictures(local)
     assert (here / f"{ONCE}.tries").read_text() == "xx"
-
-
-def until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits for something while a process runs."""
-    end = time.monotonic() + SECONDS
-    while not done():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()
-        time.sleep(0.1)
 
 
 def batch(*words: str | Path) -> int:

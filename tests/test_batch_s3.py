@@ -1,13 +1,11 @@
 """`retouch batch` on ``s3://``, against a server on this machine that speaks S3: what is lost comes back, whole."""
 
-import io
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from files import read_shard, write_shard
 from fsspec.registry import _registry
 from PIL import Image
 
@@ -129,18 +128,17 @@ def test_a_kill_a_stop_and_the_rest(store: Any, capsys: pytest.CaptureFixture[st
 
 
 def test_shards(store: Any) -> None:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as shard:
-        for number in range(4):
-            shard.add(f"photos/{number}.png", f"{number}.png")
-            shard.add(f"masks/{number}.png", f"{number}.mask.png")
-    store.pipe_file("retouch/shards/a.tar", data.getvalue())
+    members = {}
+    for number in range(4):
+        members[f"{number}.png"] = Path(f"photos/{number}.png").read_bytes()
+        members[f"{number}.mask.png"] = Path(f"masks/{number}.png").read_bytes()
+    store.pipe_file("retouch/shards/a.tar", write_shard("a.tar", members).read_bytes())
     assert batch("s3://retouch/shards/*.tar", "s3://retouch/shards/*.tar", "s3://retouch/packed") == 0
     found = pictures(stored(store, "packed"))
     assert [*found] == ["a.tar"]
-    with tarfile.open(fileobj=io.BytesIO(found["a.tar"])) as shard:
-        got = {member.name: shard.extractfile(member).read() for member in shard}  # type: ignore[union-attr]
-    assert got == {f"{number}.png": Path(f"local/{number}.png").read_bytes() for number in range(4)}
+    assert read_shard(found["a.tar"]) == {
+        f"{number}.png": Path(f"local/{number}.png").read_bytes() for number in range(4)
+    }
 
 
 def test_what_the_store_refuses_is_one_line(store: Any, capsys: pytest.CaptureFixture[str]) -> None:

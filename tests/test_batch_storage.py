@@ -1,8 +1,6 @@
 """`retouch batch` on addresses (fsspec's ``memory://`` and ``file://``) and on tar shards: as on local folders."""
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from files import contents, read_shard, write_shard
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
@@ -55,11 +54,6 @@ def in_memory(folder: str) -> dict[str, bytes]:
     return {path.removeprefix(f"{root}/"): memory.cat_file(path) for path in memory.find(root)}
 
 
-def on_disk(folder: str) -> dict[str, bytes]:
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def pictures(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if not name.endswith(".jsonl")}
 
@@ -82,8 +76,8 @@ def by_output(row: dict[str, Any]) -> str:
 
 def test_from_memory_to_memory(here: Path) -> None:
     assert batch(f"{MEMORY}/photos", f"{MEMORY}/masks", f"{MEMORY}/out") == 0
-    assert pictures(in_memory("out")) == pictures(on_disk("local"))
-    assert sorted(rows(in_memory("out")), key=by_output) == sorted(rows(on_disk("local")), key=by_output)
+    assert pictures(in_memory("out")) == pictures(contents("local"))
+    assert sorted(rows(in_memory("out")), key=by_output) == sorted(rows(contents("local")), key=by_output)
 
 
 @pytest.mark.parametrize("output", ["out", "file://HERE/out", f"{MEMORY}/out"])
@@ -91,8 +85,8 @@ def test_from_memory_to_memory(here: Path) -> None:
 def test_any_way_round(photos: str, output: str, here: Path) -> None:
     words = [word.replace("HERE", str(here)) for word in (photos, "masks", output)]
     assert batch(*words) == 0
-    found = in_memory("out") if "memory" in output else on_disk("out")
-    assert pictures(found) == pictures(on_disk("local"))
+    found = in_memory("out") if "memory" in output else contents("out")
+    assert pictures(found) == pictures(contents("local"))
 
 
 def test_resume_in_a_store(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -141,7 +135,7 @@ def test_a_store_that_refuses(here: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_other_stores_get_a_rename(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "PUT_WHOLE", ())
     assert batch("photos", "masks", f"{MEMORY}/out") == 0
-    assert pictures(in_memory("out")) == pictures(on_disk("local"))
+    assert pictures(in_memory("out")) == pictures(contents("local"))
 
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no")
@@ -169,20 +163,6 @@ def test_ranges_and_removal(here: Path) -> None:
 # ---- shards -----------------------------------------------------------------------------------------------
 
 
-def write_shard(path: str, members: dict[str, bytes]) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as shard:
-        for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size, header.mtime = len(data), 1_700_000_000
-            shard.addfile(header, io.BytesIO(data))
-
-
-def read_shard(data: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as shard:
-        return {member.name: shard.extractfile(member).read() for member in shard}
-
-
 @pytest.fixture
 def shards(here: Path) -> dict[str, bytes]:
     """``shards``: one of the photos with captions and masks, one with the first photo alone; their outputs."""
@@ -207,13 +187,13 @@ def check(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
 
 def test_shards_in_shards_out(shards: dict[str, bytes]) -> None:
     assert batch("shards", "shards", "out") == 0
-    check(on_disk("out"), shards)
-    assert {row["output"] for row in rows(on_disk("out"))} == {
+    check(contents("out"), shards)
+    assert {row["output"] for row in rows(contents("out"))} == {
         *(f"one.tar/{name}" for name in ("0.png", "1.jpg", "2.png")),
         "more/two.tar/0.png",
     }
     assert batch("shards", "shards", "again", "--workers", 1) == 0
-    assert pictures(on_disk("again")) == pictures(on_disk("out"))  # whatever the order of finishing
+    assert pictures(contents("again")) == pictures(contents("out"))  # whatever the order of finishing
     assert not Path("out", work.PARTS).exists()
 
 
@@ -230,8 +210,7 @@ def test_shards_in_a_store(shards: dict[str, bytes]) -> None:
 def test_a_failed_photo_is_left_out_of_its_shard_until_it_is_done(
     shards: dict[str, bytes], capsys: Any
 ) -> None:
-    with tarfile.open("shards/one.tar") as shard:
-        samples = {member.name: shard.extractfile(member).read() for member in shard}
+    samples = read_shard(Path("shards/one.tar").read_bytes())
     broken = samples | {"1.jpg": samples["1.jpg"][: len(samples["1.jpg"]) // 2]}
     write_shard("shards/one.tar", broken)
     assert batch("shards", "shards", "out") == 1
@@ -241,7 +220,7 @@ def test_a_failed_photo_is_left_out_of_its_shard_until_it_is_done(
     capsys.readouterr()
     assert batch("shards", "shards", "out", "--resume") == 0
     assert "1 photos completed" in capsys.readouterr().out
-    check(on_disk("out"), shards)
+    check(contents("out"), shards)
 
 
 def test_a_shard_whose_packing_was_lost_is_packed(
@@ -255,17 +234,17 @@ def test_a_shard_whose_packing_was_lost_is_packed(
         assert batch("shards", "shards", "out") == 2
     assert not list(Path("out").rglob("*.tar.tmp")) and not Path("out/one.tar").is_file()
     assert batch("shards", "shards", "out", "--resume") == 0
-    check(on_disk("out"), shards)
+    check(contents("out"), shards)
     Path("out/one.tar").unlink()
     assert batch("shards", "shards", "out", "--resume") == 0
-    check(on_disk("out"), shards)
+    check(contents("out"), shards)
 
 
 def test_a_damaged_output_shard(shards: dict[str, bytes], capsys: Any) -> None:
     assert batch("shards", "shards", "out") == 0
     Path("out/one.tar").write_bytes(b"no shard" * 300)
     assert batch("shards", "shards", "out", "--resume") == 0
-    check(on_disk("out"), shards)
+    check(contents("out"), shards)
 
 
 def test_long_names_in_shards(here: Path) -> None:
@@ -282,7 +261,7 @@ def test_names_in_shards_that_file_systems_spell_otherwise(place: str, here: Pat
     names = ["./a.png", ".h.png", "./.x/c.png", "/d.png"]
     write_shard("odd/0.tar", dict.fromkeys(names, photo))
     assert batch("odd", "masks/a.png", place) == 0
-    found = in_memory("out") if "memory" in place else on_disk("out")
+    found = in_memory("out") if "memory" in place else contents("out")
     assert read_shard(found["0.tar"]) == dict.fromkeys(names, Path("local/a.png").read_bytes())
     assert not any(work.PARTS in name for name in found)
     assert batch("odd", "masks/a.png", place, "--resume") == 0
@@ -316,12 +295,12 @@ def test_a_shard_whose_photos_all_fail_stops_no_other(place: str, here: Path, ca
     for more in ((), ("--resume",), ("--resume",)):
         assert batch("bad", "masks/a.png", place, *more) == 1
         assert "2 failed" in capsys.readouterr().out
-        found = in_memory("out") if "memory" in place else on_disk("out")
+        found = in_memory("out") if "memory" in place else contents("out")
         expected = {"1.tar": {"0.txt": b"caption"}, "2.tar": {"1.png": done}, "3.tar": {"0.png": done}}
         assert {name: read_shard(data) for name, data in pictures(found).items()} == expected
     write_shard("bad/1.tar", {"0.png": photo, "0.txt": b"caption"})
     assert batch("bad", "masks/a.png", place, "--resume") == 1
-    found = in_memory("out") if "memory" in place else on_disk("out")
+    found = in_memory("out") if "memory" in place else contents("out")
     assert read_shard(found["1.tar"]) == {"0.png": done, "0.txt": b"caption"}
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import tiny_network, write_model
+from files import contents, png_bomb
 from PIL import Image
 
 import retouch
@@ -55,10 +55,6 @@ def spawn(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 def pixels(path: Path | str) -> np.ndarray:
     with Image.open(path) as picture:
         return np.array(picture)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- complete ---------------------------------------------------------------------------------------------
@@ -150,22 +146,11 @@ def test_image_named_like_an_option(say: Say, photo_path: Path, mask_path: Path)
 # ---- bad input --------------------------------------------------------------------------------------------
 
 
-def bomb(path: Path) -> None:
-    """A PNG that says it has 60000 x 50000 pixels."""
-    header = (60_000).to_bytes(4, "big") + (50_000).to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1_000_000))), (b"IEND", b""))
-    written = [
-        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-        for kind, data in chunks
-    ]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
-
-
 def make_bad_files(folder: Path, photo: Path, weights: bytes) -> None:
     (folder / "empty.png").touch()
     (folder / "text.png").write_text("not an image")
     (folder / "truncated.png").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    bomb(folder / "bomb.png")
+    (folder / "bomb.png").write_bytes(png_bomb(60_000, 50_000))
     Image.new("L", (59, 50), 255).save(folder / "small-mask.png")
     Image.new("L", (60, 50), 255).save(folder / "full-mask.png")
     Image.fromarray(pixels(photo)).convert("RGBA").save(folder / "alpha.png")

@@ -1,9 +1,7 @@
 """The training data: indices, crops, holes, and an order that does not depend on workers or processes."""
 
-import io
 import itertools
 import multiprocessing
-import tarfile
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from files import write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,15 +32,6 @@ def picture(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def shard(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of seven photos: three files, one of them in a folder below, and a shard of four."""
@@ -52,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     (kept / "below" / "c.jpg").write_bytes(encode(picture(2, 30, 40), ".jpg"))
     (kept / "notes.txt").write_text("not a photo")
     members = {f"{n:06d}.png": encode(picture(n)) for n in range(3, 7)}
-    shard(kept / "d.tar", {**members, "000003.json": b"{}"})
+    write_shard(kept / "d.tar", {**members, "000003.json": b"{}"})
     return kept
 
 
@@ -104,7 +94,7 @@ def test_times_repeats_each_photo(folder: Path, pattern: str) -> None:
 
 def test_masks_and_hidden_members_of_a_shard_are_no_photos(tmp_path: Path) -> None:
     members = ("0.png", "0.mask.png", "._0.png", "a/1.PNG", "a/1.mask.PNG")
-    path = shard(tmp_path / "a.tar", {name: encode(picture(0)) for name in members})
+    path = write_shard(tmp_path / "a.tar", {name: encode(picture(0)) for name in members})
     assert [source.name for source in sources.index((str(path),))] == ["0.png", "a/1.PNG"]
 
 
@@ -164,7 +154,7 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_photo_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
-    shard(tmp_path / "bad.tar", {"000007.jpg": b"\xff\xd8 cut off", "000008.png": encode(picture(0))})
+    write_shard(tmp_path / "bad.tar", {"000007.jpg": b"\xff\xd8 cut off", "000008.png": encode(picture(0))})
     with pytest.raises(TrainingError) as caught:
         take(photos(tmp_path), 2, workers=workers, batch=2)
     assert "bad.tar: 000007.jpg" in str(caught.value) and "\n" not in str(caught.value)

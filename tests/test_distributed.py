@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import alive, until
 from small import SMALL, write_faces
 from test_training import Config, Tiny, environment, make_photos, stats
 from torch import Tensor, distributed, nn
@@ -202,25 +202,9 @@ FAST = "--steps 100000 --checkpoint-minutes 0 --sample-every 0 --log-every 1"
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
-def until(done: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Waits for something, while a process runs."""
-    end = time.monotonic() + SECONDS
-    while not done():
-        assert time.monotonic() < end
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.05)
-
-
 def said(err: str) -> list[str]:
     assert "Traceback" not in err, err
     return [line for line in err.splitlines() if line.startswith("retouch:")]
-
-
-def alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 LINUX = pytest.mark.skipif(

@@ -1,13 +1,11 @@
 """Evaluation: what a row holds, resuming, failures that are recorded, kills and full disks."""
 
-import io
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import tiny_network, write_model
+from files import contents, write_shard
 from PIL import Image
+from processes import alive
 
 from retouch import cases, engine, evaluate, masks, metrics, results
 from retouch import image as images
@@ -127,13 +127,9 @@ def test_saved_masks_are_used_as_they_lie(data: Path, tmp_path: Path) -> None:
 
 
 def test_shards_and_crops(tmp_path: Path, smooth_pixels: Callable[[int, int], np.ndarray]) -> None:
-    with tarfile.open(tmp_path / "val.tar", "w") as shard:
-        for name, (height, width) in {"a.png": (40, 70), "b.png": (31, 90), "c.png": (32, 32)}.items():
-            data = io.BytesIO()
-            Image.fromarray(smooth_pixels(height, width)).save(data, "PNG")
-            member = tarfile.TarInfo(name)
-            member.size = len(data.getvalue())
-            shard.addfile(member, io.BytesIO(data.getvalue()))
+    sizes = {"a.png": (40, 70), "b.png": (31, 90), "c.png": (32, 32)}
+    pictures = {name: images.read(smooth_pixels(*size)) for name, size in sizes.items()}
+    write_shard(tmp_path / "val.tar", {name: images.encode(photo, "PNG") for name, photo in pictures.items()})
     evaluate.evaluate(settings(tmp_path / "val.tar", tmp_path / "out", size=32))
     found = {row["name"]: row for row in results.read(tmp_path / "out").rows}
     assert (found["a.png"]["height"], found["a.png"]["width"]) == (32, 32)
@@ -296,22 +292,13 @@ def test_workers_give_the_same_rows(data: Path, tmp_path: Path) -> None:
     evaluate.evaluate(two, lambda *counts: seen.append(counts))
     assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
     assert seen == [(n, 8, 0) for n in range(9)]
-    pictures = [
-        {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*.png")} for f in (one.output, two.output)
-    ]
-    assert pictures[0] == pictures[1] and pictures[0]
+    pictures = contents(one.output / "pictures")
+    assert pictures and contents(two.output / "pictures") == pictures
 
 
 def descendants(process: int) -> set[int]:
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return {int(child) for child in children}.union(*(descendants(int(child)) for child in children))
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")

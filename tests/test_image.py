@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from files import png_chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
@@ -40,10 +41,6 @@ def tiff_of(array: np.ndarray, **options: object) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, array, **options)
     return stream.getvalue()
-
-
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body))
 
 
 def png_of(array: np.ndarray, before: bytes = b"", behind: bytes = b"", data: bytes | None = None) -> bytes:

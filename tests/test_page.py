@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 
 pytest.importorskip("fastapi")
 sync_api = pytest.importorskip("playwright.sync_api")
+import processes  # noqa: E402
 from serving import Gated, Slow, idle, ready, serving, unwanted  # noqa: E402
-from serving import until as serving_until  # noqa: E402
 
 from retouch.server.settings import Settings  # noqa: E402
 
@@ -455,9 +455,9 @@ def test_progress_and_cancel(browser):
         page.click("#cancel")
         page.wait_for_selector("#notice:visible")
         assert "Cancelled" in page.inner_text("#notice")
-        serving_until(lambda: unwanted(site))  # the connection's end reached the work
+        processes.until(lambda: unwanted(site))  # the connection's end reached the work
         gated.gate.set()
-        serving_until(lambda: idle(site))
+        processes.until(lambda: idle(site))
         assert gated.calls == 2
         assert np.array_equal(mask_of(page), hole)
         assert page.locator("#versions li").count() < 2

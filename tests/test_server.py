@@ -7,12 +7,10 @@ import io
 import json
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -20,16 +18,18 @@ from urllib.parse import parse_qs, quote
 import cv2
 import numpy as np
 import pytest
+from files import png_bomb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from processes import until
 from scipy import ndimage
 
 import retouch
 from retouch.cli import main
 
 pytest.importorskip("fastapi")
-from serving import Gated, Site, Slow, idle, process, ready, serving, until, unwanted
+from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
 from retouch.server import connections
 from retouch.server.asks import IOPAINT
@@ -257,18 +257,6 @@ def test_a_server_of_larger_photographs_adjusts_their_masks():
 # ---- what is refused --------------------------------------------------------------------------------------
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that says it is large and has no pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    )
-
-
 WRONG_FORMS = {
     "no mask": ({"image": PHOTO}, {}, 422, ["mask"]),
     "unknown field": (FORM, {"sedd": "1"}, 422, ["sedd"]),
@@ -287,8 +275,8 @@ WRONG_FORMS = {
     "empty picture": (FORM | {"image": b""}, {}, 415, ["image"]),
     "mask no picture": (FORM | {"mask": b"%PDF-1.4"}, {}, 415, ["mask"]),
     "damaged": (FORM | {"image": PHOTO[:2000]}, {}, 422, ["image", "damaged"]),
-    "bomb": (FORM | {"image": bomb(20_000, 20_000)}, {}, 413, ["20000 x 20000", "100,000,000"]),
-    "mask bomb": (FORM | {"mask": bomb(20_000, 20_000)}, {}, 413, ["mask", "20000 x 20000"]),
+    "bomb": (FORM | {"image": png_bomb(20_000, 20_000)}, {}, 413, ["20000 x 20000", "100,000,000"]),
+    "mask bomb": (FORM | {"mask": png_bomb(20_000, 20_000)}, {}, 413, ["mask", "20000 x 20000"]),
     "mask size": (FORM | {"mask": png(HOLE[:, :40])}, {}, 422, ["60 x 50", "40 x 50"]),
     "full mask": (FORM | {"mask": png(np.full_like(HOLE, 255))}, {}, 422, ["60 x 50"]),
 }

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import Slow, until
+from processes import until
+from serving import Slow
 
 from retouch.cards import shipped_names, shipped_weights
 from retouch.models import load

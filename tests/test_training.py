@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from files import contents
+from processes import until
 from rich.console import Console
 from small import STATE
 from torch import Tensor, nn
@@ -136,10 +138,6 @@ def assert_same(one: Path, other: Path) -> None:
     assert stats(one) == stats(other)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
-
-
 # what a run writes
 
 
@@ -242,9 +240,9 @@ def test_resume_drops_the_logs_of_steps_to_be_done_again(photos: str, tmp_path: 
 
 def test_resume_of_a_finished_run_does_nothing(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "run")
-    before = files(tmp_path / "run" / "checkpoint")
+    before = contents(tmp_path / "run" / "checkpoint")
     assert run(photos, tmp_path / "run", resume=True).step == 6
-    assert files(tmp_path / "run" / "checkpoint") == before
+    assert contents(tmp_path / "run" / "checkpoint") == before
 
 
 def test_minutes_count_over_sessions(photos: str, tmp_path: Path) -> None:
@@ -398,7 +396,7 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
 
 def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(tmp_path, STATE | {"step": 1}, {"generator": {"w": torch.ones(3)}})
-    before = files(tmp_path)
+    before = contents(tmp_path)
 
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -406,7 +404,7 @@ def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(checkpoints, "_flush", full)
     with pytest.raises(TrainingError, match=r"expected to write a checkpoint, got .*No space left"):
         write_checkpoint(tmp_path, STATE | {"step": 2}, {"generator": {"w": torch.zeros(3)}})
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before
     assert [kept.name for kept in (tmp_path / "checkpoint").iterdir()] == ["0000000001"]
 
 
@@ -429,12 +427,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "OMP_NUM_THREADS": "1"}
 
 
-def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not done():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-
-
 def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
     output, rng = tmp_path / "run", random.Random(0)
     every = {"steps": 100_000, "log_every": 1, "checkpoint_minutes": 0}  # a checkpoint after every step
@@ -443,8 +435,8 @@ def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
         command = script(tmp_path, photos, output, resume=resume, **every)
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, env=environment(), **pipes) as process:
-            wait_for(lambda: checkpoints.holds_run(output), process)
-            wait_for(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)
+            until(lambda: checkpoints.holds_run(output), process)
+            until(lambda: read_checkpoint(output)[0]["step"] > steps[-1] + 2, process)
             with pytest.raises(DataError, match="one that another writes to"):
                 run(photos, output, steps=steps[-1] + 2, log_every=1, resume=True)
             time.sleep(0.2 * rng.random())
@@ -470,7 +462,7 @@ def test_a_signal_to_all_processes_ends_the_workers_in_order(photos: str, tmp_pa
     command = script(tmp_path, photos, output, "{'pause': 0.2}", steps=100_000, workers=1, log_every=1)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as process:
-        wait_for(lambda: (output / "stats.jsonl").exists() and len(stats(output)) > 0, process)
+        until(lambda: (output / "stats.jsonl").exists() and len(stats(output)) > 0, process)
         os.killpg(process.pid, signal.SIGTERM)
         out, err = process.communicate(timeout=600)
     step = read_checkpoint(output)[0]["step"]
@@ -491,20 +483,20 @@ def test_training_outside_the_main_thread_leaves_signals_alone(photos: str, tmp_
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "run", {"fail_at": 4}, steps=4)
-    before = files(tmp_path / "run" / "checkpoint")
+    before = contents(tmp_path / "run" / "checkpoint")
     with pytest.raises(TrainingError, match=r"^step 4: expected a finite total, got nan$"):
         run(photos, tmp_path / "run", {"fail_at": 4}, resume=True, checkpoint_minutes=0)
-    assert files(tmp_path / "run" / "checkpoint") == before
+    assert contents(tmp_path / "run" / "checkpoint") == before
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, STATE | {"step": 1}, {"generator": {"w": torch.ones(2)}})
-    before = files(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(TrainingError, match="step 2: expected finite weights, got others in generator: w"):
         write_checkpoint(
             tmp_path, STATE | {"step": 2}, {"generator": {"w": torch.tensor([1.0, float("inf")])}}
         )
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -520,11 +512,11 @@ def test_resume_refuses_another_run(
     photos: str, tmp_path: Path, changes: dict[str, Any], overrides: dict[str, Any], words: str
 ) -> None:
     run(photos, tmp_path / "run", steps=1)
-    before = files(tmp_path / "run")
+    before = contents(tmp_path / "run")
     with pytest.raises(TrainingError) as caught:
         run(photos, tmp_path / "run", overrides, resume=True, **changes)
     assert words in str(caught.value) and "\n" not in str(caught.value)
-    assert files(tmp_path / "run") == before
+    assert contents(tmp_path / "run") == before
 
 
 def test_resume_refuses_another_method_and_other_photos(photos: str, tmp_path: Path) -> None:
@@ -538,10 +530,10 @@ def test_resume_refuses_another_method_and_other_photos(photos: str, tmp_path: P
 
 def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "run", steps=1)
-    before = files(tmp_path / "run")
+    before = contents(tmp_path / "run")
     with pytest.raises(TrainingError, match="expected a folder without a run"):
         run(photos, tmp_path / "run")
-    assert files(tmp_path / "run") == before
+    assert contents(tmp_path / "run") == before
     with pytest.raises(TrainingError, match="without a checkpoint"):
         run(photos, tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
