@@ -7,6 +7,9 @@ What the parts of a batch have in common is shared:
     batch norm    one mean and variance over the whole batch, with gradients through both
     noise         drawn for the whole batch in every process, which takes its own rows
 
+Not shared are divisions inside a loss, as by the area of all holes (``recurrent``'s hole_l1, the inverters): there each
+process divides by that of its own part.
+
 The networks are not wrapped, as PyTorch's DistributedDataParallel would: it counts calls and gradients, while a
 method may call a network several times for one backward pass, freeze it, differentiate twice, or search with a
 number of calls that differs from one process to the next.
