@@ -114,7 +114,9 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @settings(deadline=None, max_examples=40)
 @given(
     case=cases(),
-    limits=st.sampled_from([FLEXIBLE, FIXED, SMALL, TINY, Limits(64, 16, 200)]),
+    limits=st.sampled_from(
+        [FLEXIBLE, FIXED, SMALL, TINY, Limits(64, 16, 200), Limits(32, 4, 64, whole=True)]
+    ),
     answer=st.sampled_from([mean, pasted, noise]),
     blend=st.sampled_from(engine.BLENDS),
     dilate=st.sampled_from([0, 0, 3]),
@@ -483,3 +485,24 @@ def test_values_out_of_range_are_clipped(photo: Photo) -> None:
     for value, expected in ((1.5, 255), (-3.0, 0)):
         found = engine.complete(photo, hole, Fake(FIXED, constant(value)), blend="none")
         assert (found.pixels[hole] == expected).all()
+
+
+@pytest.mark.parametrize("side", [128, 150, 256])
+def test_a_model_of_whole_pictures_completes_a_larger_one_at_its_own_size(side: int) -> None:
+    """It knows one picture of 32 x 32, and nothing of parts of it."""
+    truth = picture(32, 32)
+
+    def answer(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        known = cv2.resize(truth, image.shape[:1:-1], interpolation=cv2.INTER_AREA) / np.float32(255)
+        whole = np.broadcast_to(known.transpose(2, 0, 1), image.shape)
+        right = (np.abs(whole - image) * (1 - hole)).mean() < 0.1
+        return whole if right else mean(image, hole)
+
+    photo = image.read(cv2.resize(truth, (side, side), interpolation=cv2.INTER_CUBIC))
+    hole = with_box((side, side), (side // 3, side // 3, 2 * side // 3, 2 * side // 3))
+    errors = []
+    for whole in (True, False):
+        limits = Limits(32, 2, 64, whole=whole)
+        found = engine.complete(photo, hole, Fake(limits, answer), blend="none")
+        errors.append(np.abs(found.pixels[hole].astype(int) - photo.pixels[hole]).mean())
+    assert errors[0] < 0.4 * errors[1], errors

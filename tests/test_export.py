@@ -165,3 +165,9 @@ def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels)
     for name in ("whole", "jitter", "colour", "mirror"):  # a run from before them
         del state["settings"][name]
     assert len(export._samples(settings.data, state)) == len(got) == 32
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_run_on_whole_photographs_makes_a_model_of_whole_pictures(whole):
+    state = {"method": "glcic", "settings": {"size": 64, "mask_size": 0, "whole": whole}}
+    assert export.window_limits(state) == Limits(native=64, multiple=4, largest=128, whole=whole)

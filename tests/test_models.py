@@ -77,6 +77,8 @@ def test_card_without_a_key_names_it(key: str) -> None:
         ("limits", {"native": 250, "multiple": 8, "largest": 384}),
         ("limits", {"native": 256, "multiple": 8, "largest": 128}),
         ("limits", {"native": 0, "multiple": 0, "largest": 0}),
+        ("limits", {"native": 64, "multiple": 8, "largest": 128, "whole": 1}),
+        ("limits", {"native": True, "multiple": 8, "largest": 128}),
         ("sha256", "abc"),
         ("sha256", "Z" * 64),
         ("quality", {}),
@@ -131,6 +133,7 @@ def test_shipped_cards_fit_their_weights() -> None:
         assert card.name == name
         assert load(name).card == card  # also checks the SHA-256
         assert 0 < weights_size(name) <= 12e6
+        assert card.limits.whole == ("--whole" in card.command.split())
 
 
 # ---- networks ---------------------------------------------------------------------------------------------

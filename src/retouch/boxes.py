@@ -22,6 +22,8 @@ class Limits:
         multiple: both sides of a window must be multiples of this.
         largest: longest side that the model may be given.
         smallest: shortest side that the model does well with, where a hole needs no more; 0: ``native``.
+        whole: the model was trained on whole pictures, not on parts of them, and knows things at that size alone: a
+            larger photograph is completed where it has been shrunk to about that, then refined.
 
     Raises:
         ModelError: for limits that contradict one another.
@@ -31,6 +33,7 @@ class Limits:
     multiple: int
     largest: int
     smallest: int = 0
+    whole: bool = False
 
     def __post_init__(self) -> None:
         rising = 16 <= self.native <= self.largest <= LARGEST

@@ -98,7 +98,11 @@ def _problem(key: str, value: Any) -> str | None:
         right = isinstance(value, list) and all(isinstance(kind, str) for kind in value)
         return None if right else "a list of strings"
     if key == "limits":
-        return None if _are_limits(value) else "{native, multiple, largest} and perhaps {smallest}, in pixels"
+        return (
+            None
+            if _are_limits(value)
+            else "{native, multiple, largest} in pixels, perhaps smallest and whole"
+        )
     if key == "quality":
         right = isinstance(value, list) and all(map(_is_row, value))
         return None if right else "a list of rows: data, masks, model as strings, the rest numbers"
@@ -109,11 +113,11 @@ def _problem(key: str, value: Any) -> str | None:
 
 
 def _are_limits(value: Any) -> bool:
-    names = {field.name for field in fields(Limits)}
+    kinds = {field.name: bool if field.name == "whole" else int for field in fields(Limits)}
     return (
         isinstance(value, dict)
-        and names - {"smallest"} <= set(value) <= names
-        and all(type(number) is int for number in value.values())
+        and kinds.keys() - {"smallest", "whole"} <= set(value) <= kinds.keys()
+        and all(type(number) is kinds[name] for name, number in value.items())
     )
 
 

@@ -72,7 +72,8 @@ def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
 
 
 def window_limits(state: dict[str, Any]) -> Limits:
-    """The windows for a run's weights: native is the canvas of its holes, the largest at most twice as much.
+    """The windows for a run's weights: native is the canvas of its holes, the largest at most twice as much; whole as
+    the run's photographs were.
 
     Beyond that a network is asked for what it has never seen, and the planner's shrunk photograph serves better.
     """
@@ -80,7 +81,10 @@ def window_limits(state: dict[str, Any]) -> Limits:
     canvas = min(state["settings"]["mask_size"] or state["settings"]["size"], limits.largest)
     native = max(16, canvas) // limits.multiple * limits.multiple
     smallest = native if limits.smallest == limits.native else min(limits.smallest, native)
-    return replace(limits, native=native, largest=min(2 * native, limits.largest), smallest=smallest)
+    largest = min(2 * native, limits.largest)
+    return replace(
+        limits, native=native, largest=largest, smallest=smallest, whole=state["settings"]["whole"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
