@@ -98,11 +98,7 @@ def _problem(key: str, value: Any) -> str | None:
         right = isinstance(value, list) and all(isinstance(kind, str) for kind in value)
         return None if right else "a list of strings"
     if key == "limits":
-        return (
-            None
-            if _are_limits(value)
-            else "{native, multiple, largest} in pixels, perhaps smallest and whole"
-        )
+        return None if _are_limits(value) else "{native, multiple, largest}, perhaps smallest and whole"
     if key == "quality":
         right = isinstance(value, list) and all(map(_is_row, value))
         return None if right else "a list of rows: data, masks, model as strings, the rest numbers"

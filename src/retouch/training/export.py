@@ -82,9 +82,8 @@ def window_limits(state: dict[str, Any]) -> Limits:
     native = max(16, canvas) // limits.multiple * limits.multiple
     smallest = native if limits.smallest == limits.native else min(limits.smallest, native)
     largest = min(2 * native, limits.largest)
-    return replace(
-        limits, native=native, largest=largest, smallest=smallest, whole=state["settings"]["whole"]
-    )
+    whole = state["settings"].get("whole", False)  # which runs of old do not tell
+    return replace(limits, native=native, largest=largest, smallest=smallest, whole=whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
 class Method(Protocol):
     """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them.
 
-    Noise that a step draws without a generator of its own has one row for each sample (see ``together``).
+    Noise that a step draws without a generator of its own has one row for each sample (see ``together``). A class may
+    name in ``unscaled`` the settings of its config that rule out 16-mixed, which scales gradients.
     """
 
     networks: dict[str, nn.Module]
