@@ -22,7 +22,7 @@ from retouch.cards import DEFAULT
 from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
 from retouch.models import load
-from retouch.options import Whole
+from retouch.options import Whole, at_least
 from retouch.results import Row
 from retouch.sources import Source
 from retouch.summary import extremes, ranked
@@ -69,11 +69,7 @@ class Settings:
     features: Path | None = None
 
     def __post_init__(self) -> None:
-        least = {"photos": 1, "size": 1, "seed": 0, "pictures": 0, "workers": 1, "threads": 1}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise DataError(f"expected --{name} of at least {bound}, got {value}")
+        at_least(self, photos=1, size=1, seed=0, pictures=0, workers=1, threads=1)
 
     @property
     def cores(self) -> int:

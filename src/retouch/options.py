@@ -6,6 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
+from retouch.errors import DataError
+
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
     """A whole number, and no other that would be rounded to one."""
@@ -17,3 +19,15 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
+
+
+def at_least(settings: object, **bounds: int) -> None:
+    """Refuses settings with a field below its bound, which Python may give where the command would not.
+
+    Raises:
+        DataError: naming the option.
+    """
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if value is not None and value < bound:
+            raise DataError(f"expected --{name} of at least {bound}, got {value}")

@@ -5,7 +5,7 @@ from typing import Literal
 
 from retouch.engine import Blend
 from retouch.errors import DataError
-from retouch.options import Positive, Whole
+from retouch.options import Positive, Whole, at_least
 from retouch.workers import cores
 
 
@@ -46,11 +46,7 @@ class Settings:
     json: bool = False
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "dilate": 0, "feather": 0, "workers": 1, "threads": 1}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise DataError(f"expected --{name} of at least {bound}, got {value}")
+        at_least(self, seed=0, dilate=0, feather=0, workers=1, threads=1)
         if self.address is not None and self.engine != "ray":
             raise DataError(f"expected --address with --engine ray alone, got it with {self.engine}")
 
