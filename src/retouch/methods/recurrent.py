@@ -11,8 +11,8 @@ Jin Woo Baik, "Image Inpainting", Stanford University.
     [1] Hui et al. 2020, DMFB       DenseMultiscaleFusion
     [6] Yu et al. 2018, Eq. 2       attention.contextual_attention
     §3.2, Fig. 4, Tables B.3, B.4   Discriminator
-    B.1, B.2                        sobel_edges
-    §3.3, B.5                       low_pass, high_pass
+    B.1, B.2                        filters.sobel_edges
+    §3.3, B.5                       filters.low_pass, high_pass
     (ours)                          fill.smooth_fill
     §4.2, L_D, L_G, L_FM, L_Total   Recurrent.step
     §4.2, L_l1 ... L_style          Recurrent.generator_losses
@@ -53,7 +53,8 @@ from torch.optim import Adam, Optimizer
 from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
-from retouch.methods.nn import at_least, depthwise, set_rate, update, warmup_cosine
+from retouch.methods.filters import high_pass, low_pass, sobel_edges
+from retouch.methods.nn import at_least, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -142,23 +143,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
-
-
-def sobel_edges(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, H, W): squared gradient per colour channel, h² + v² (B.1, B.2)."""
-    horizontal = depthwise(image, [[1, 2, 1], [0, 0, 0], [-1, -2, -1]], padding=1)
-    vertical = depthwise(image, [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], padding=1)
-    return horizontal.square() + vertical.square()
-
-
-def low_pass(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, H - 4, W - 4): 5 x 5 mean (B.5)."""
-    return F.avg_pool2d(image, 5, stride=1)
-
-
-def high_pass(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, H - 2, W - 2): 3 x 3 sharpening filter, 9 in the middle, -1 around (B.5)."""
-    return depthwise(image, [[-1, -1, -1], [-1, 9, -1], [-1, -1, -1]])
 
 
 def _conv(
