@@ -18,6 +18,7 @@ FLEXIBLE = Limits(256, 8, 512)
 FIXED = Limits(256, 8, 256)
 SMALL = Limits(32, 4, 48)
 TINY = Limits(16, 1, 16)
+WHOLE = Limits(64, 4, 128, whole=True)
 
 
 @dataclass
@@ -261,6 +262,49 @@ def test_shrinking_takes_the_mean_of_known_pixels_only() -> None:
     assert half.hole.tolist() == [[False, False], [False, True], [False, False]]
     red = half.settled(Box(0, 0, 3, 2))[..., 0] * 255
     assert np.allclose(red, [[45, 45], [105, 0], [165, 185]], atol=0.01)
+
+
+# Models that know whole pictures of one size.
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 100), (65, 65), (95, 120), (256, 256), (300, 500)])
+def test_a_model_of_whole_pictures_sees_them_at_its_size(size: tuple[int, int]) -> None:
+    """However small the hole, whatever the photograph's size: what it sees is where it would be there."""
+    slope = np.rint(np.linspace(20, 220, size[0])).astype(np.uint8)
+    pixels = np.broadcast_to(slope[:, None, None], (*size, 3)).copy()
+    hole = with_box(size, (size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2))
+
+    def answer(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        missing = np.argwhere(hole[0, 0])
+        (top, left), (bottom, right) = missing.min(axis=0), missing.max(axis=0)
+        assert image.shape[2] == 64 and abs(top - 64 / 3) < 2 and abs(bottom + 1 - 64 / 2) < 2
+        assert abs(right - left - 64 / 6 * size[1] / size[0]) < 3
+        return np.broadcast_to(np.linspace(20, 220, 64, dtype=np.float32)[:, None] / 255, image.shape)
+
+    predictor, told = Fake(WHOLE, answer), []
+    found = complete(pixels, hole, predictor, progress=lambda *at: told.append(at))
+    assert predictor.windows == 1
+    assert told[0][0] == 0 and told[-1][0] == told[-1][1] == (1 if size[0] == 64 else 2)
+    assert np.abs(found.astype(float) - pixels)[hole].max() < 6
+    assert (found[~hole] == pixels[~hole]).all()
+
+
+def test_a_scratch_too_thin_for_a_model_of_whole_pictures_takes_what_is_beside_it() -> None:
+    """At the model's size nothing is missing: it is not even called."""
+    pixels = picture(640, 640)
+    hole = with_box((640, 640), (100, 300, 500, 303))
+    predictor = Fake(WHOLE, constant(0.9))
+    found = complete(pixels, hole, predictor)
+    assert predictor.windows == 0
+    assert np.abs(found.astype(float) - pixels)[hole].mean() < 6
+
+
+def test_a_deep_hole_of_a_large_photo_is_the_completion_of_the_small_one_enlarged() -> None:
+    hole = with_box((3000, 2600), (300, 300, 2600, 2300))
+    pixels = np.full((3000, 2600, 3), 90, np.uint8)
+    predictor = Fake(WHOLE, lambda image, hole: np.full_like(image, 90 / 255))
+    assert (complete(pixels, hole, predictor) == 90).all()
+    assert predictor.windows == 1
 
 
 # Seams.

@@ -1,6 +1,6 @@
 """How a prediction meets the known pixels around a hole: it is corrected, in the hole only, until it fits.
 
-Both ways take the *border error*, known minus predicted along the hole's border, and spread it into the
+Both ways take the *border error*, what the prediction lacks along the hole's border, and spread it into the
 hole: `feather` smoothly over a few px, `poisson` harmonically over the whole hole, which keeps the
 prediction's gradients (P. Perez, M. Gangnet, A. Blake, "Poisson image editing", 2003, equation 5).
 """
@@ -62,19 +62,23 @@ def poisson(prediction: Floats, image: Floats, known: Bools, hidden: Bools) -> F
 
 
 def border_error(prediction: Floats, image: Floats, known: Bools, hidden: Bools) -> tuple[Bools, Floats]:
-    """Known pixels that touch the hole, and there, known minus predicted (0 elsewhere).
+    """Known pixels that touch the hole, and how much the prediction lacks there (0 elsewhere).
 
-    A predictor that pastes the known pixels into what it returns says nothing about its error there: then
-    the difference across the border is taken, known minus the mean of the predicted neighbours.
+    Two figures speak of it: the known pixel minus what the model makes of it, and minus the mean of its predicted
+    neighbours across the border. Each may be wrong, the first of a model that was never judged outside the hole,
+    the second where an edge of the picture lies on the border: so the smaller is taken, where both have the same
+    sign. A predictor that pastes the known pixels into what it returns says nothing by the first: then the second.
     """
     border = known & (cv2.dilate(hidden.view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     at = border[..., None]
     error = np.where(at, image - prediction, np.float32(0))
+    total = cv2.boxFilter(prediction * hidden[..., None], -1, (3, 3), normalize=False)
+    count = cv2.boxFilter(hidden.astype(np.float32), -1, (3, 3), normalize=False)
+    across = np.where(at, image - total / np.maximum(count, 1)[..., None], np.float32(0))
     if np.abs(error).max(initial=0) <= SAME:
-        total = cv2.boxFilter(prediction * hidden[..., None], -1, (3, 3), normalize=False)
-        count = cv2.boxFilter(hidden.astype(np.float32), -1, (3, 3), normalize=False)
-        error = np.where(at, image - total / np.maximum(count, 1)[..., None], np.float32(0))
-    return border, error
+        return border, across
+    smaller = np.copysign(np.minimum(np.abs(error), np.abs(across)), error)
+    return border, np.where(error * across > 0, smaller, np.float32(0))
 
 
 def harmonic(values: Floats, fixed: Bools, free: Bools) -> Floats:

@@ -1,12 +1,14 @@
 """Complete one photograph of any size: plan -> crop -> predict -> blend -> composite.
 
 The engine knows of a model only what `Predictor` says. It shows it windows around the hole (`windows` and
-`levels`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`.
+`levels`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`. A model
+of whole pictures completes a larger photograph `reduced`; the windows then show that, enlarged.
 Pixels become floats in crops only; what was in the hole is zeroed before anything is computed from it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retouch import blend as blending
-from retouch import image, windows
+from retouch import image, reduced, windows
 from retouch.boxes import Box, Limits, Window
 from retouch.errors import MaskError, ModelError
 from retouch.image import Patch, Photo
@@ -27,6 +29,7 @@ Blend = Literal["none", "feather", "poisson"]
 
 BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
 FEATHER = 8  # px: the band when none is given
+ENLARGED = Limits(512, 1, 1024, 32)  # windows of a completion enlarged, which could be of any size
 TILE = 512  # px: side of the crops in which a hole is dilated, and its deep interior delivered
 
 
@@ -99,24 +102,52 @@ def complete(
             f"expected a hole that leaves known pixels to complete from, got one that covers all "
             f"{photo.width} x {photo.height} px{grown}"
         )
-    plan = windows.plan(hole, predictor.limits)
+    limits, done = predictor.limits, 0
+    whole = limits.whole and min(photo.size) > limits.native
+    small, gap = reduced.reduce(photo, hole, limits.native) if whole else (photo, hole)
+    plan, enlarging = windows.plan(gap, limits), windows.plan(hole, ENLARGED) if whole else ()
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, len(plan) + len(enlarging))
+
+    fill = partial(_filled, feather=feather or FEATHER, batch_size=batch_size, advance=advance)
+    predict = partial(_predict, predictor, seed)
+    advance(0)
+    if not whole:
+        return fill(photo, hole, plan, limits, predict, blend=blend)
+    small = fill(small, gap, plan, limits, predict, blend="none")  # blended once, at the photo's own size
+    return fill(photo, hole, enlarging, ENLARGED, partial(_enlarge, small, photo.size), blend=blend)
+
+
+def _filled(
+    photo: Photo,
+    hole: Bools,
+    plan: Sequence[Window],
+    limits: Limits,
+    ask: "Ask",
+    *,
+    blend: Blend,
+    feather: int,
+    batch_size: int,
+    advance: Callable[[int], None],
+) -> Photo:
+    """Answer the windows of a plan one after another, and blend; ``advance`` is told how many were done."""
+    if not plan:
+        return photo
     pyramid = levels(photo, hole, plan)
-    done = 0
-    if progress:
-        progress(0, len(plan))
     for (number, _), stage in groupby(plan, key=lambda window: (window.level, window.stage)):
         level, fills = pyramid[number], list[Fill]()
         for _, same in groupby(stage, key=lambda window: window.shape):
             alike = list(same)
             for start in range(0, len(alike), batch_size):
                 batch = alike[start : start + batch_size]
-                shown = [_show(level, window, predictor.limits) for window in batch]
-                predictions = _predict(predictor, batch, shown, seed)
-                for window, crop, prediction in zip(batch, shown, predictions, strict=True):
-                    fills.append(_fill(window, crop, prediction, blend, feather or FEATHER))
-                done += len(batch)
-                if progress:
-                    progress(done, len(plan))
+                shown = [_show(level, window, limits) for window in batch]
+                for window, crop, prediction in zip(batch, shown, ask(batch, shown), strict=True):
+                    fills.append(_fill(window, crop, prediction, blend, feather))
+                advance(len(batch))
         level.settle(fills)
     return image.composite(photo, hole, _patches(pyramid[0]))
 
@@ -177,6 +208,11 @@ class _Crop:
     share: Floats | None = None
 
 
+Ask = Callable[
+    [Sequence[Window], Sequence[_Crop]], list[Floats]
+]  # windows of one shape -> (h, w, 3) of each source
+
+
 def _show(level: Level, window: Window, limits: Limits) -> _Crop:
     """Read a window's source; deeper inside the hole than the band, the coarser level counts as known."""
     rgb, hidden = level.settled(window.source), level.open(window.source)
@@ -197,8 +233,19 @@ def _show(level: Level, window: Window, limits: Limits) -> _Crop:
     return _Crop(rgb, ~hidden, hidden & ~interior, below, share)
 
 
+def _enlarge(
+    small: Photo, size: tuple[int, int], batch: Sequence[Window], crops: Sequence[_Crop]
+) -> list[Floats]:
+    """Answer windows of a photograph of this height and width by a smaller one, completed."""
+    found = []
+    for window in batch:
+        down, across = (2**window.level * a / b for a, b in zip(small.size, size, strict=True))
+        found.append(reduced.enlarged(small, window.source, down, across))
+    return found
+
+
 def _predict(
-    predictor: Predictor, batch: Sequence[Window], crops: Sequence[_Crop], seed: int
+    predictor: Predictor, seed: int, batch: Sequence[Window], crops: Sequence[_Crop]
 ) -> list[Floats]:
     """Ask for windows of one shape; gives each prediction as (h, w, 3) of its source, checked."""
     height, width = batch[0].shape

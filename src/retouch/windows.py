@@ -4,8 +4,7 @@ The hole is looked at through a grid of 8 x 8 px cells, so that all that comes a
 mask costs as much as there is hole, not as much as there is photograph:
 
 1. a hole deeper than a window can bracket is halved until it fits (*levels*: level ``k`` is the photograph
-   shrunk by ``2 ** k``); every finer level then repeats only a *band* along the hole's border. For a model that knows
-   whole pictures of one size (``Limits.whole``) a larger photograph is halved until it is about as large;
+   shrunk by ``2 ** k``); every finer level then repeats only a *band* along the hole's border;
 2. per level the occupied cells are cut, guillotine-fashion, into disjoint *cores*, each the part of the hole
    that one window completes; a cut is kept only where it makes fewer pixels to predict;
 3. windows that can see one another's core get different *stages*: a later stage sees what an earlier one
@@ -26,7 +25,6 @@ Bools = npt.NDArray[np.bool_]
 
 CELL = 8  # px: eight booleans are one 64-bit word, which makes the pass over the mask cheap
 MARGIN = 1 / 6  # share of its side that a window shows on each side of its core, where the picture goes on
-LARGER = 1.5  # times as large as what a model of whole pictures knows is nearer to it when halved
 BRACKET = 1 - 2 * MARGIN  # and so the share that a core may take where it meets no border: 170 px in 256
 
 
@@ -71,10 +69,10 @@ def plan(hole: Bools, limits: Limits) -> tuple[Window, ...]:
 def band(limits: Limits) -> int:
     """Width in px of the strip along a deep hole's border that each finer level predicts again.
 
-    At most what a native window shows around the largest core it takes, so that a window sees all known pixels that
-    decide whether a pixel of its core belongs to the strip. A model of whole pictures knows texture there, no more.
+    It equals what a native window shows around the largest core it takes, so that a window sees all known
+    pixels that decide whether a pixel of its core belongs to the strip.
     """
-    return limits.native // 16 if limits.whole else int(MARGIN * limits.native)
+    return int(MARGIN * limits.native)
 
 
 def shrink(hole: Bools) -> Bools:
@@ -117,6 +115,7 @@ def _by_eights(grid: npt.NDArray[Any], join: np.ufunc) -> npt.NDArray[Any]:
 def _distance(missing: Bools) -> npt.NDArray[np.float32]:
     """Distance in px from the middle of each missing cell to the next known one; beyond the ends are none."""
     distance = cv2.distanceTransform(missing.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    distance = np.minimum(distance, sum(missing.shape))  # where all are missing it is the greatest float
     return distance.astype(np.float32) * np.float32(CELL) - np.float32(CELL / 2)
 
 
@@ -132,11 +131,8 @@ def _too_deep(mask: Bools, size: tuple[int, int], limits: Limits) -> bool:
     """Whether windows cannot bracket the hole: the picture is too large for one, the hole too thick or far.
 
     Thick: more than half of what a window brackets to the next known pixel or the picture's border. Far:
-    more than a window to the next known pixel, so that some window would have nothing to go by. For a model of
-    whole pictures also where the picture is far larger than those.
+    more than a window to the next known pixel, so that some window would have nothing to go by.
     """
-    if limits.whole and min(size) >= LARGER * limits.native:
-        return True
     if max(size) <= limits.largest // limits.multiple * limits.multiple:
         return False
     whole = _cells(mask, whole=True)

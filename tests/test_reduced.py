@@ -1,0 +1,85 @@
+"""Photographs reduced to the size that a model knows, and enlarged again: by area, by cubic convolution."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from retouch import image, reduced
+from retouch.boxes import Box
+
+ALL = slice(None)
+
+
+def shares(length: int, count: int) -> np.ndarray:
+    """(count, length): how much of each of ``length`` pixels lies in each of ``count`` equal parts, exactly."""
+    found = np.zeros((count, length))
+    for part in range(count):
+        low, high = Fraction(part * length, count), Fraction((part + 1) * length, count)
+        for pixel in range(length):
+            found[part, pixel] = float(max(0, min(high, pixel + 1) - max(low, pixel)))
+    return found
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    side = draw(st.integers(16, 24))
+    height, width = draw(st.integers(side + 1, 90)), draw(st.integers(side + 1, 90))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    hole = rng.random((height, width)) < draw(st.sampled_from([0.02, 0.9]))
+    top, left = rng.integers(0, height), rng.integers(0, width)
+    hole[top : top + 40, left : left + 30] = True
+    return rng.integers(0, 256, (height, width, 3)).astype(np.uint8), hole, side
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_each_pixel_is_the_mean_of_the_known_ones_in_its_area(
+    case: tuple[np.ndarray, np.ndarray, int],
+) -> None:
+    pixels, hole, side = case
+    small, gap = reduced.reduce(image.read(pixels), hole, side)
+    assert min(small.size) == side and small.size == gap.shape
+    assert abs(small.height / small.width - hole.shape[0] / hole.shape[1]) < 1 / side
+    down, across = shares(hole.shape[0], small.height), shares(hole.shape[1], small.width)
+    weight = down @ ~hole @ across.T
+    total = np.einsum("ih,hwc,jw->ijc", down, pixels / 255 * ~hole[..., None], across)
+    clear = (weight == 0) | (weight > 0.01)  # OpenCV leaves out what is less than a thousandth of a pixel
+    assert (gap == (weight == 0))[clear].all()
+    expected = total / np.maximum(weight, 1e-9)[..., None]
+    found = image.rgb(small, ALL, ALL)
+    known = ~gap & clear
+    assert np.abs(found - expected)[known].max(initial=0) < 0.01
+
+    other = pixels.copy()
+    other[hole] = 255 - other[hole]
+    again, _ = reduced.reduce(image.read(other), hole, side)
+    assert (again.pixels[~gap] == small.pixels[~gap]).all()
+
+
+@pytest.mark.parametrize("at", [(0, 0), (99, 149), (50, 77)])
+def test_a_single_known_pixel_is_not_lost(at: tuple[int, int]) -> None:
+    hole = np.ones((100, 150), bool)
+    hole[at] = False
+    small, gap = reduced.reduce(image.read(np.full((100, 150), 40, np.uint8)), hole, 16)
+    assert small.size == (16, 24) and not gap.all()
+    assert np.allclose(image.rgb(small, ALL, ALL)[~gap], 40 / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(100, 70), (41, 300), (35, 36)])
+def test_enlarging_is_pillows_cubic_convolution(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (32, 34, 3)).astype(np.uint16)
+    small = image.read(pixels)
+    down, across = 32 / size[0], 34 / size[1]
+    found = reduced.enlarged(small, Box(0, 0, *size), down, across)
+    for channel in range(3):
+        plane = Image.fromarray((pixels[..., channel] / 65535).astype(np.float32))
+        expected = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+        inner = slice(int(2 / down) + 1, -int(2 / down) - 1), slice(int(2 / across) + 1, -int(2 / across) - 1)
+        assert np.abs(found[..., channel] - expected)[inner].max() < 1e-4
+    box = Box(5, 7, 30, 36)
+    assert np.array_equal(reduced.enlarged(small, box, down, across), found[box.rows, box.cols])
+    assert np.isfinite(found).all() and found.dtype == np.float32
