@@ -145,7 +145,7 @@ def test_ray_that_is_not_installed_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert batch(photos, photos, tmp_path / "out", "--engine", "ray") == 2
-    needs = "--engine ray needs the extra 'ray': pip install 'retouch[ray]'"
+    needs = "--engine ray needs the extra 'ray': pip install '.[ray]' in Retouch's folder"
     assert capsys.readouterr().err == f"retouch: {needs}\n"
 
 

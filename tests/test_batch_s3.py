@@ -153,6 +153,6 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(_registry, "s3", raising=False)
     assert batch("s3://retouch/photos", "masks", "out") == 2
-    needs = "s3://retouch/photos needs the extra 's3': pip install 'retouch[s3]'"
+    needs = "s3://retouch/photos needs the extra 's3': pip install '.[s3]' in Retouch's folder"
     assert capsys.readouterr().err == f"retouch: {needs}\n"
     assert not os.path.exists("out")

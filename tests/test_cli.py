@@ -565,4 +565,6 @@ def test_without_the_extra(arguments: str, photo_path: Path, mask_path: Path) ->
     command = [sys.executable, "-c", script, *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=photo_path.parent, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"retouch: .* needs the extra 'train': pip install 'retouch\[train\]'\n", done.stderr)
+    assert re.fullmatch(
+        r"retouch: .* needs the extra 'train': pip install '\.\[train\]' in Retouch's folder\n", done.stderr
+    )

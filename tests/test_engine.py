@@ -267,7 +267,9 @@ def test_shrinking_takes_the_mean_of_known_pixels_only() -> None:
 # Models that know whole pictures of one size.
 
 
-@pytest.mark.parametrize("size", [(64, 64), (64, 100), (65, 65), (95, 120), (256, 256), (300, 500)])
+@pytest.mark.parametrize(
+    "size", [(64, 64), (64, 100), (65, 65), (95, 120), (256, 256), (300, 500), (63, 63), (40, 52)]
+)
 def test_a_model_of_whole_pictures_sees_them_at_its_size(size: tuple[int, int]) -> None:
     """However small the hole, whatever the photograph's size: what it sees is where it would be there."""
     slope = np.rint(np.linspace(20, 220, size[0])).astype(np.uint8)

@@ -927,7 +927,10 @@ def test_serving_is_not_imported_before_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", missing], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "retouch: serving needs the extra 'serve': pip install 'retouch[serve]'\n"
+    assert (
+        done.stderr
+        == "retouch: serving needs the extra 'serve': pip install '.[serve]' in Retouch's folder\n"
+    )
 
 
 # ---- faults -----------------------------------------------------------------------------------------------

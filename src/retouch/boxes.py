@@ -22,8 +22,8 @@ class Limits:
         multiple: both sides of a window must be multiples of this.
         largest: longest side that the model may be given.
         smallest: shortest side that the model does well with, where a hole needs no more; 0: ``native``.
-        whole: the model was trained on whole pictures, not on parts of them, and knows things at that size alone: of a
-            larger photograph it completes a copy with a shorter side of ``native``, which is then enlarged.
+        whole: the model was trained on whole pictures, not on parts of them, and knows things at that size alone: a
+            photograph is completed where its shorter side has ``native`` px, and that is scaled back.
 
     Raises:
         ModelError: for limits that contradict one another.

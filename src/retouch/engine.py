@@ -2,7 +2,7 @@
 
 The engine knows of a model only what `Predictor` says. It shows it windows around the hole (`windows` and
 `levels`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`. A model
-of whole pictures completes a larger photograph `reduced`; the windows then show that, enlarged.
+of whole pictures completes a photograph of another size `scaled`; windows of the photograph then show that.
 Pixels become floats in crops only; what was in the hole is zeroed before anything is computed from it.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retouch import blend as blending
-from retouch import image, reduced, windows
+from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
 from retouch.errors import MaskError, ModelError
 from retouch.image import Patch, Photo
@@ -29,7 +29,7 @@ Blend = Literal["none", "feather", "poisson"]
 
 BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
 FEATHER = 8  # px: the band when none is given
-ENLARGED = Limits(512, 1, 1024, 32)  # windows of a completion enlarged, which could be of any size
+BACK = Limits(256, 1, 512, 32)  # windows of a completion at another size; they could be of any
 TILE = 512  # px: side of the crops in which a hole is dilated, and its deep interior delivered
 
 
@@ -103,23 +103,32 @@ def complete(
             f"{photo.width} x {photo.height} px{grown}"
         )
     limits, done = predictor.limits, 0
-    whole = limits.whole and min(photo.size) > limits.native
-    small, gap = reduced.reduce(photo, hole, limits.native) if whole else (photo, hole)
-    plan, enlarging = windows.plan(gap, limits), windows.plan(hole, ENLARGED) if whole else ()
+    foreign = _foreign(photo.size, limits)
+    shown, gap = scaled.scaled(photo, hole, limits.native) if foreign else (photo, hole)
+    plan, back = windows.plan(gap, limits), windows.plan(hole, BACK) if foreign else ()
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
         if progress:
-            progress(done, len(plan) + len(enlarging))
+            progress(done, len(plan) + len(back))
 
     fill = partial(_filled, feather=feather or FEATHER, batch_size=batch_size, advance=advance)
     predict = partial(_predict, predictor, seed)
     advance(0)
-    if not whole:
+    if not foreign:
         return fill(photo, hole, plan, limits, predict, blend=blend)
-    small = fill(small, gap, plan, limits, predict, blend="none")  # blended once, at the photo's own size
-    return fill(photo, hole, enlarging, ENLARGED, partial(_enlarge, small, photo.size), blend=blend)
+    shown = fill(shown, gap, plan, limits, predict, blend="none")  # blended once, at the photo's own size
+    completed = image.rgb(shown, slice(None), slice(None))
+    return fill(photo, hole, back, BACK, partial(_scale_back, completed, photo.size), blend=blend)
+
+
+def _foreign(size: tuple[int, int], limits: Limits) -> bool:
+    """Whether the photograph has another size than a model of whole pictures knows: larger, or smaller all over."""
+    shorter, longer = sorted(size)
+    return limits.whole and (
+        shorter > limits.native or (shorter < limits.native and longer <= limits.largest)
+    )
 
 
 def _filled(
@@ -233,14 +242,14 @@ def _show(level: Level, window: Window, limits: Limits) -> _Crop:
     return _Crop(rgb, ~hidden, hidden & ~interior, below, share)
 
 
-def _enlarge(
-    small: Photo, size: tuple[int, int], batch: Sequence[Window], crops: Sequence[_Crop]
+def _scale_back(
+    completed: Floats, size: tuple[int, int], batch: Sequence[Window], crops: Sequence[_Crop]
 ) -> list[Floats]:
-    """Answer windows of a photograph of this height and width by a smaller one, completed."""
+    """Answer windows of a photograph of this height and width by (h, w, 3), its completion at another size."""
     found = []
     for window in batch:
-        down, across = (2**window.level * a / b for a, b in zip(small.size, size, strict=True))
-        found.append(reduced.enlarged(small, window.source, down, across))
+        down, across = (2**window.level * a / b for a, b in zip(completed.shape, size, strict=False))
+        found.append(scaled.resampled(completed, window.source, down, across))
     return found
 
 

@@ -52,7 +52,7 @@ class MissingExtraError(RetouchError, ImportError):
     """
 
     def __init__(self, part: str, extra: str) -> None:
-        super().__init__(f"{part} needs the extra {extra!r}: pip install 'retouch[{extra}]'")
+        super().__init__(f"{part} needs the extra {extra!r}: pip install '.[{extra}]' in Retouch's folder")
         self.part, self.extra = part, extra
 
     def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Photographs reduced to the size that a model knows, and enlarged again: by area, by cubic convolution."""
+"""Photographs at the size that a model knows, and back: known pixels alone, by area and by cubic convolution."""
 
 from fractions import Fraction
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from retouch import image, reduced
+from retouch import image, scaled
 from retouch.boxes import Box
 
 ALL = slice(None)
@@ -41,7 +41,7 @@ def test_each_pixel_is_the_mean_of_the_known_ones_in_its_area(
     case: tuple[np.ndarray, np.ndarray, int],
 ) -> None:
     pixels, hole, side = case
-    small, gap = reduced.reduce(image.read(pixels), hole, side)
+    small, gap = scaled.scaled(image.read(pixels), hole, side)
     assert min(small.size) == side and small.size == gap.shape
     assert abs(small.height / small.width - hole.shape[0] / hole.shape[1]) < 1 / side
     down, across = shares(hole.shape[0], small.height), shares(hole.shape[1], small.width)
@@ -56,7 +56,7 @@ def test_each_pixel_is_the_mean_of_the_known_ones_in_its_area(
 
     other = pixels.copy()
     other[hole] = 255 - other[hole]
-    again, _ = reduced.reduce(image.read(other), hole, side)
+    again, _ = scaled.scaled(image.read(other), hole, side)
     assert (again.pixels[~gap] == small.pixels[~gap]).all()
 
 
@@ -64,22 +64,48 @@ def test_each_pixel_is_the_mean_of_the_known_ones_in_its_area(
 def test_a_single_known_pixel_is_not_lost(at: tuple[int, int]) -> None:
     hole = np.ones((100, 150), bool)
     hole[at] = False
-    small, gap = reduced.reduce(image.read(np.full((100, 150), 40, np.uint8)), hole, 16)
+    small, gap = scaled.scaled(image.read(np.full((100, 150), 40, np.uint8)), hole, 16)
     assert small.size == (16, 24) and not gap.all()
     assert np.allclose(image.rgb(small, ALL, ALL)[~gap], 40 / 255, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(100, 70), (41, 300), (35, 36)])
-def test_enlarging_is_pillows_cubic_convolution(size: tuple[int, int]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 65536, (32, 34, 3)).astype(np.uint16)
-    small = image.read(pixels)
+@settings(deadline=None, max_examples=30)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    more=st.integers(1, 40),
+    share=st.sampled_from([0, 0.1, 0.9]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_small_photo_is_enlarged_from_its_known_pixels(
+    size: tuple[int, int], more: int, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    hole = rng.random(size) < share
+    pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+    side = min(size) + more
+    large, gap = scaled.scaled(image.read(pixels), hole, side)
+    assert min(large.size) == side and large.size == gap.shape
+    rows, columns = (
+        ((np.arange(after) + 0.5) * before / after).astype(int)
+        for before, after in zip(size, large.size, strict=True)
+    )
+    assert (gap == hole[rows][:, columns]).all()
+    other = pixels.copy()
+    other[hole] = 255 - other[hole]
+    assert (scaled.scaled(image.read(other), hole, side)[0].pixels == large.pixels).all()
+    flat, _ = scaled.scaled(image.read(np.full_like(pixels, 60)), np.zeros(size, bool), side)
+    assert np.allclose(image.rgb(flat, ALL, ALL), 60 / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(100, 70), (41, 300), (35, 36), (32, 20), (9, 5), (70, 12)])
+def test_resampling_is_pillows_cubic_convolution(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).random((32, 34, 3)).astype(np.float32)
     down, across = 32 / size[0], 34 / size[1]
-    found = reduced.enlarged(small, Box(0, 0, *size), down, across)
+    found = scaled.resampled(pixels, Box(0, 0, *size), down, across)
     for channel in range(3):
-        plane = Image.fromarray((pixels[..., channel] / 65535).astype(np.float32))
+        plane = Image.fromarray(pixels[..., channel])
         expected = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BICUBIC))
-        inner = slice(int(2 / down) + 1, -int(2 / down) - 1), slice(int(2 / across) + 1, -int(2 / across) - 1)
-        assert np.abs(found[..., channel] - expected)[inner].max() < 1e-4
-    box = Box(5, 7, 30, 36)
-    assert np.array_equal(reduced.enlarged(small, box, down, across), found[box.rows, box.cols])
-    assert np.isfinite(found).all() and found.dtype == np.float32
+        assert np.abs(found[..., channel] - expected).max() < 1e-5
+    box = Box(1, 2, size[0] - 3, size[1] - 1)
+    part = scaled.resampled(pixels, box, down, across)
+    assert np.allclose(part, found[box.rows, box.cols], atol=1e-6) and part.dtype == np.float32
