@@ -38,6 +38,7 @@ def test_the_tables_are_those_of_the_cards():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.updated(README) == README, "run python scripts/update_readme.py"
+    assert module.details() == (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 def test_the_pictures_are_there():
