@@ -221,6 +221,7 @@ BAD = [  # (arguments, what the line says); PHOTO and MASK are good ones
     ("mask strokes --size 64 out.png", "640x480.*64"),
     ("mask strokes --size 0x64 out.png", "0x64"),
     ("mask strokes --size 99999x99999 out.png", "100,000,000"),
+    (f"mask strokes --size {'9' * 5000}x64 out.png", "640x480.*999"),
     ("mask strokes --like missing.png out.png", "missing.png"),
     ("mask strokes --size 64x64 --ratio 0.2-0.1 out.png", "0.2-0.1"),
     ("mask strokes --size 64x64 --ratio lots out.png", "lots"),

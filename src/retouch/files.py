@@ -1,6 +1,7 @@
 """From files to files: what the commands and ``retouch.complete`` do with one photograph or mask."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -188,9 +189,10 @@ def picture_size(like: str | os.PathLike[str] | None, size: str | None) -> tuple
         raise MaskError("expected the photo that the mask is for (--like) or its size (--size), and not both")
     if like is not None:
         return images.read(like).size
-    width, _, height = str(size).lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) * int(height)):
-        raise MaskError(f"expected a size such as 640x480, got {size!r}")
-    if int(width) * int(height) > images.MAX_PIXELS:
+    sides = re.fullmatch(r"0*([1-9]\d{0,19})x0*([1-9]\d{0,19})", str(size).lower(), re.ASCII)
+    if not sides:
+        raise MaskError(f"expected a size such as 640x480, got {str(size)[:50]!r}")
+    width, height = map(int, sides.groups())
+    if width * height > images.MAX_PIXELS:
         raise MaskError(f"expected at most {images.MAX_PIXELS:,} pixels, got {size}")
-    return int(height), int(width)
+    return height, width
