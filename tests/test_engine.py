@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retouch import blend as blending
 from retouch import engine, image, levels, windows
 from retouch.boxes import Box, Limits
 from retouch.errors import MaskError, ModelError
@@ -302,11 +303,61 @@ def test_a_scratch_too_thin_for_a_model_of_whole_pictures_takes_what_is_beside_i
 
 
 def test_a_deep_hole_of_a_large_photo_is_the_completion_of_the_small_one_enlarged() -> None:
-    hole = with_box((3000, 2600), (300, 300, 2600, 2300))
-    pixels = np.full((3000, 2600, 3), 90, np.uint8)
-    predictor = Fake(WHOLE, lambda image, hole: np.full_like(image, 90 / 255))
-    assert (complete(pixels, hole, predictor) == 90).all()
+    hole = with_box((1500, 1300), (150, 150, 1300, 1150))
+    slope = np.linspace(20, 220, 1500)
+    pixels = np.broadcast_to(np.rint(slope).astype(np.uint8)[:, None, None], (1500, 1300, 3)).copy()
+
+    def answer(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        rows = np.interp(np.arange(image.shape[2]), np.arange(74), np.linspace(20, 220, 74)) / 255
+        return np.broadcast_to(rows.astype(np.float32)[:, None], image.shape)
+
+    predictor = Fake(WHOLE, answer)
+    found = complete(pixels, hole, predictor)
+    assert np.abs(found.astype(float) - pixels).max() < 6
     assert predictor.windows == 1
+
+
+@pytest.mark.parametrize("size", [(1, 100), (100, 1), (6500, 100), (100, 6500)])
+def test_a_strip_is_no_whole_picture(size: tuple[int, int]) -> None:
+    """At the model's size it would be far larger, or a line of as many windows."""
+    hole = np.zeros(size, bool)
+    hole[:1, :1] = True
+    predictor = Fake(WHOLE, constant(0.5))
+    found = complete(np.zeros((*size, 3), np.uint8), hole, predictor, blend="none")
+    assert (found[0, 0] == 128).all() and predictor.calls == [(1, 3, 64, 64)]
+
+
+@pytest.mark.parametrize("size", [(60, 80), (40, 129), (65, 80)])
+@pytest.mark.parametrize("largest", [64, 128])
+def test_what_is_scaled_back_is_blended_once(size: tuple[int, int], largest: int) -> None:
+    pixels = picture(*size)
+    hole = with_box(size, (10, 10, 30, 30))
+    found = {
+        way: complete(pixels, hole, Fake(Limits(64, 4, largest, whole=True), mean), blend=way)
+        for way in engine.BLENDS
+    }
+    assert (found["none"] != found["feather"]).any() and (found["none"] != found["poisson"]).any()
+
+    again = complete(pixels, hole, Fake(Limits(64, 4, largest, whole=True), pasted))
+    assert (again == found["feather"]).all()  # what it makes of the known pixels at its own size has no say
+
+
+def test_the_border_error_is_the_smaller_of_two_that_agree() -> None:
+    hole = with_box((9, 9), (3, 3, 6, 6))
+    known = np.full((9, 9, 3), 0.5, np.float32)
+
+    def error(outside: float, inside: float) -> float:
+        prediction = np.where(hole[..., None], np.float32(inside), np.float32(outside)).repeat(3, axis=2)
+        border, found = blending.border_error(prediction, known, ~hole, hole)
+        assert border.sum() == 16 and (found[~border] == 0).all()
+        assert np.ptp(found[border]) == 0
+        return round(float(found[border][0, 0]), 4)
+
+    assert error(outside=0.4, inside=0.2) == 0.1
+    assert error(outside=0.1, inside=0.3) == 0.2
+    assert error(outside=0.7, inside=0.6) == -0.1
+    assert error(outside=0.4, inside=0.6) == error(outside=0.6, inside=0.4) == 0
+    assert error(outside=0.5, inside=0.2) == 0.3  # the known pixels pasted
 
 
 # Seams.

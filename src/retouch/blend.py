@@ -1,4 +1,4 @@
-"""How a prediction meets the known pixels around a hole: it is corrected, in the hole only, until it fits.
+"""How a prediction meets the known pixels around a hole: it is corrected, in the hole only, so that it fits.
 
 Both ways take the *border error*, what the prediction lacks along the hole's border, and spread it into the
 hole: `feather` smoothly over a few px, `poisson` harmonically over the whole hole, which keeps the
@@ -46,7 +46,7 @@ def feather(prediction: Floats, image: Floats, known: Bools, hidden: Bools, widt
 
 
 def poisson(prediction: Floats, image: Floats, known: Bools, hidden: Bools) -> Floats:
-    """Keep the prediction's gradients and meet the known pixels: arguments and result as `feather`.
+    """Keep the prediction's gradients, and correct the rest: arguments and result as `feather`.
 
     The border error is continued into the hole as the solution of Laplace's equation; where hidden pixels
     reach the window's edge the equation has no flow across it.

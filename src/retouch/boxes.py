@@ -23,7 +23,7 @@ class Limits:
         largest: longest side that the model may be given.
         smallest: shortest side that the model does well with, where a hole needs no more; 0: ``native``.
         whole: the model was trained on whole pictures, not on parts of them, and knows things at that size alone: a
-            photograph is completed where its shorter side has ``native`` px, and that is scaled back.
+            photograph is completed where its shorter side has ``native`` px, and that is scaled back; a strip is not.
 
     Raises:
         ModelError: for limits that contradict one another.

@@ -30,6 +30,7 @@ Blend = Literal["none", "feather", "poisson"]
 BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
 FEATHER = 8  # px: the band when none is given
 BACK = Limits(256, 1, 512, 32)  # windows of a completion at another size; they could be of any
+LONGEST = 64  # times as long as wide: beyond that a photograph is none that a model of whole pictures knows
 TILE = 512  # px: side of the crops in which a hole is dilated, and its deep interior delivered
 
 
@@ -42,8 +43,8 @@ class Predictor(Protocol):
     must depend on that element and the seed alone, not on its place in the batch or on the others: a model
     that needs noise draws it anew from the seed for each element.
 
-    Outside the hole the prediction should say what the model makes of the known pixels, since blending
-    judges the seam by it (of a model that pastes them, by the difference across the border).
+    Outside the hole the prediction should say what the model makes of the known pixels, since blending judges
+    the seam by it and by the difference across the border (of a model that pastes them, by that alone).
     """
 
     @property
@@ -77,9 +78,11 @@ def complete(
         dilate: grow the hole by this many px, elliptically.
         feather: for ``blend="feather"``, width in px of the band inside the hole; 0 takes 8.
         blend: how the prediction meets the known pixels: pasted (``"none"``), corrected along the border
-            (``"feather"``), or corrected throughout, keeping its gradients (``"poisson"``).
+            (``"feather"``), or corrected throughout, keeping its gradients (``"poisson"``); by how much,
+            `blend.border_error` says.
         batch_size: windows per call of the predictor, at most.
-        progress: called with the number of windows done and their total, from (0, total) to (total, total).
+        progress: called with the number of windows done and their total, from (0, total) to (total, total); those by
+            which a completion at another size is scaled back count too.
 
     Returns:
         the completed photo; ``photo`` itself where the hole is empty.
@@ -118,17 +121,16 @@ def complete(
     advance(0)
     if not foreign:
         return fill(photo, hole, plan, limits, predict, blend=blend)
-    shown = fill(shown, gap, plan, limits, predict, blend="none")  # blended once, at the photo's own size
+    # Blended once, at the photo's own size: twice was up to 0.2 dB worse on faces.
+    shown = fill(shown, gap, plan, limits, predict, blend="none")
     completed = image.rgb(shown, slice(None), slice(None))
     return fill(photo, hole, back, BACK, partial(_scale_back, completed, photo.size), blend=blend)
 
 
 def _foreign(size: tuple[int, int], limits: Limits) -> bool:
-    """Whether the photograph has another size than a model of whole pictures knows: larger, or smaller all over."""
+    """Whether the photograph has another size than a model of whole pictures knows, and is no thin strip."""
     shorter, longer = sorted(size)
-    return limits.whole and (
-        shorter > limits.native or (shorter < limits.native and longer <= limits.largest)
-    )
+    return limits.whole and shorter != limits.native and longer <= LONGEST * shorter
 
 
 def _filled(
@@ -136,14 +138,17 @@ def _filled(
     hole: Bools,
     plan: Sequence[Window],
     limits: Limits,
-    ask: "Ask",
+    ask: Callable[[Sequence[Window], Sequence["_Crop"]], list[Floats]],
     *,
     blend: Blend,
     feather: int,
     batch_size: int,
     advance: Callable[[int], None],
 ) -> Photo:
-    """Answer the windows of a plan one after another, and blend; ``advance`` is told how many were done."""
+    """Complete by the windows of a plan: ``ask`` gives those of one shape as (h, w, 3) of each one's source.
+
+    ``advance`` is told how many were done.
+    """
     if not plan:
         return photo
     pyramid = levels(photo, hole, plan)
@@ -217,11 +222,6 @@ class _Crop:
     share: Floats | None = None
 
 
-Ask = Callable[
-    [Sequence[Window], Sequence[_Crop]], list[Floats]
-]  # windows of one shape -> (h, w, 3) of each source
-
-
 def _show(level: Level, window: Window, limits: Limits) -> _Crop:
     """Read a window's source; deeper inside the hole than the band, the coarser level counts as known."""
     rgb, hidden = level.settled(window.source), level.open(window.source)
@@ -248,7 +248,7 @@ def _scale_back(
     """Answer windows of a photograph of this height and width by (h, w, 3), its completion at another size."""
     found = []
     for window in batch:
-        down, across = (2**window.level * a / b for a, b in zip(completed.shape, size, strict=False))
+        down, across = (2**window.level * a / b for a, b in zip(completed.shape[:2], size, strict=True))
         found.append(scaled.resampled(completed, window.source, down, across))
     return found
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from retouch import image
 from retouch.boxes import Box
 from retouch.image import Photo
+from retouch.levels import to_words
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -24,13 +25,14 @@ def scaled(photo: Photo, hole: Bools, side: int) -> tuple[Photo, Bools]:
     """
     size = tuple(round(length * side / min(photo.size)) for length in photo.size)
     pixels, left = (_enlarged if side > min(photo.size) else _reduced)(photo, hole, *size)
-    return Photo(np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16), "RGB"), left
+    return Photo(to_words(pixels), "RGB"), left
 
 
 def _reduced(photo: Photo, hole: Bools, height: int, width: int) -> tuple[Floats, Bools]:
     """Each pixel is the mean of the known ones in its area, by their share of it, and missing if all of them are.
 
-    So no known pixel is lost. Read a row at a time: the photograph may be far larger than what becomes of it.
+    So no known pixel is lost; a share below 0.001 px is left to the neighbour that has the rest of it. Read a row at
+    a time: the photograph may be far larger than what becomes of it.
     """
     pixels, left = np.empty((height, width, 3), np.float32), np.empty((height, width), np.bool_)
     for row in range(height):
@@ -52,11 +54,12 @@ def _enlarged(photo: Photo, hole: Bools, height: int, width: int) -> tuple[Float
     pixels = image.rgb(photo, slice(None), slice(None)) * known
     total, count = (cv2.boxFilter(part, -1, (NEAR, NEAR), normalize=False) for part in (pixels, known))
     pixels = np.where(hole[..., None], total / np.maximum(count, 1)[..., None], pixels)
-    down, across = photo.height / height, photo.width / width
-    rows, columns = (np.arange(height) + 0.5) * down, (np.arange(width) + 0.5) * across
-    return resampled(pixels, Box(0, 0, height, width), down, across), hole[
-        np.ix_(rows.astype(int), columns.astype(int))
-    ]
+    rows, columns = (  # those on which the middle of each new pixel lies
+        (2 * np.arange(after) + 1) * before // (2 * after)
+        for before, after in zip(photo.size, (height, width), strict=True)
+    )
+    large = resampled(pixels, Box(0, 0, height, width), photo.height / height, photo.width / width)
+    return large, hole[rows][:, columns]
 
 
 def resampled(pixels: Floats, box: Box, down: float, across: float) -> Floats:
