@@ -351,6 +351,8 @@ def test_dry_run(here: Path, say: Say) -> None:
     assert (status, err) == (0, "")
     assert "photos/x/b.webp + masks/x/b.png -> out/x/b.webp (telea)\n" in out
     assert out.count(" -> ") == COUNT and out.endswith("nothing was written\n")
+    status, out, err = say("photos", "masks", "out", "--dry-run", "--model", "nosuch")
+    assert status == 2 and "nosuch" in err
     Path("masks/a.png").unlink()
     Path("masks/z.png").touch()
     status, out, err = say("photos", "masks", "out", "--dry-run")

@@ -103,6 +103,40 @@ def test_overwrites_when_asked(say: Say, photo_path: Path, mask_path: Path) -> N
     assert pixels("o.png").shape == (50, 60, 3)
 
 
+def test_never_over_its_mask(say: Say, photo_path: Path, mask_path: Path) -> None:
+    before = mask_path.read_bytes()
+    Path("link.png").symlink_to(mask_path)
+    for output in (mask_path, "link.png"):
+        options = "--model", "telea", "--output", output, "--overwrite"
+        status, out, err = say("complete", photo_path, mask_path, *options)
+        assert (status, out) == (2, "") and re.fullmatch(
+            "retouch: expected an output apart from the mask, .*\n", err
+        )
+    assert mask_path.read_bytes() == before
+
+
+def test_a_name_with_a_line_break_is_told_whole(say: Say, mask_path: Path) -> None:
+    status, _, err = say("complete", "new\nline.png", mask_path)
+    assert status == 2 and err.count("\n") == 1 and "new line.png" in err
+
+
+def test_a_private_file_stays_private(say: Say, photo_path: Path, mask_path: Path) -> None:
+    photo_path.chmod(0o640)
+    options = "--model", "telea", "--output", photo_path, "--overwrite"
+    assert say("complete", photo_path, mask_path, *options)[0] == 0
+    assert photo_path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_pipe_and_a_folder_are_no_outputs(say: Say, photo_path: Path, mask_path: Path) -> None:
+    os.mkfifo("pipe.png")
+    Path("folder").mkdir()
+    for output, kind in (("pipe.png", "a device or a pipe"), ("folder", "a folder")):
+        options = "--model", "telea", "--output", output, "--overwrite"
+        status, _, err = say("complete", photo_path, mask_path, *options)
+        assert status == 2 and f"expected an output file, got {kind}: {output}\n" in err
+    assert Path("pipe.png").is_fifo()
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_without_a_hole_it_copies(say: Say, photo_path: Path, suffix: str) -> None:
     photo = photo_path.with_suffix(f".{suffix}")

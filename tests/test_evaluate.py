@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -552,6 +553,7 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     options = ["evaluate", "--data", str(data), "--model", "telea", "--masks", "center", "--output"]
     assert main([*options, str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
+    assert re.search(r"^failed: \S*bad.*: expected a PNG, .*$", said, re.MULTILINE)
     assert "out: 5 rows measured; 1 of all are failures" in said and "next: retouch report" in said
     assert main([*options, str(tmp_path / "out")]) == 1
     assert "out: 0 rows measured, 5 were there; 1 of all are failures" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from test_export import make_run
 
 from retouch import cli
 from retouch.cards import parse_card
-from retouch.errors import ModelError
+from retouch.errors import DataError, ModelError
 from retouch.models import load
 from retouch.training import export, quantize
 
@@ -97,6 +97,14 @@ def test_what_cannot_be_quantized_is_refused(tmp_path, photos, models, monkeypat
     searching = make_run(tmp_path / "searching", "wgan")
     with pytest.raises(ModelError, match="to quantize, got wgan"):
         export.export(searching, "tiny", tmp_path / "models", quantize=[str(photos)])
+    run = make_run(tmp_path / "run", "glcic")
+    monkeypatch.setattr(export, "to_onnx", None)  # what can be refused before it, is
+    with pytest.raises(DataError, match="no such file"):
+        export.export(run, "tiny", tmp_path / "models", quantize=[str(tmp_path / "nothing")])
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="expected an output folder, got a file"):
+        export.export(run, "tiny", tmp_path / "file")
+    monkeypatch.undo()
 
     class Small(torch.nn.Module):
         def __init__(self):

@@ -404,6 +404,9 @@ def test_a_card_takes_the_rows_and_keeps_others(
     assert f"**{mean:.2f}**" in written and "| 6 of photos | center | **ours** |" in written
     with pytest.raises(ModelError):
         report.into_card(folder, folder / "results.jsonl", None)
+    card.write_text(tiny_card(b"", "theirs").to_json(), encoding="utf-8")
+    with pytest.raises(DataError, match=r"expected its own model, theirs, among those measured, got .*ours"):
+        report.into_card(folder, card, "photos")
 
 
 @pytest.mark.parametrize("path", ["mine.onnx", "models/mine.safetensors"])

@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, unquote
 
 import cv2
 import numpy as np
@@ -113,6 +113,19 @@ def test_service_command_and_python_give_the_same_bytes(suffix, tmp_path, photo_
     assert answer.headers["content-type"] == f"image/{kind}"
     assert (answer.headers["x-seed"], answer.headers["x-model"]) == ("3", "tiny")
     assert int(answer.headers["x-elapsed-ms"]) >= 0
+
+
+def test_what_was_converted_is_said(site):
+    picture = io.BytesIO()
+    Image.fromarray(np.full((50, 60, 3), 90, np.uint8)).convert("CMYK").save(picture, "JPEG")
+    answer = site.post(INPAINT, files={"image": picture.getvalue(), "mask": MASK})
+    (note,) = site.post(
+        INPAINT,
+        json=as_json(image=base64.b64encode(picture.getvalue()).decode()),
+        headers={"accept": "application/json"},
+    ).json()["notes"]
+    assert "CMYK" in note and unquote(answer.headers["x-notes"]) == note
+    assert "x-notes" not in site.post(INPAINT, files=FORM).headers
 
 
 def test_sixteen_bits_are_kept(site):

@@ -117,10 +117,12 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
         FileExistsError: the file exists and `overwrite` is false.
         FileNotFoundError: its folder does not exist.
     """
-    name = format_of(path)
-    lost = check_holds(name, photo, os.fspath(path))
     if os.path.isdir(path):
         raise ImageError(f"expected an output file, got a folder: {path}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ImageError(f"expected an output file, got a device or a pipe: {path}")
+    name = format_of(path)
+    lost = check_holds(name, photo, os.fspath(path))
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
             f"expected a new output file, got one that exists (--overwrite replaces it): {path}"

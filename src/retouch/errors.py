@@ -86,5 +86,6 @@ def said(error: Exception) -> str:
     """What an exception says, in one line: the file first, and its kind where it is none that was foreseen."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    known = isinstance(error, (RetouchError, OSError))
-    return first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, (RetouchError, OSError)):
+        return " ".join(str(error).splitlines()) or type(error).__name__  # a file's name may have line breaks
+    return f"{type(error).__name__}: {first_line(error)}"

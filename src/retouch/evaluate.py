@@ -78,11 +78,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What was done: rows made now, rows that were there, and how many of both are failures."""
+    """What was done: rows made now, rows that were there, how many of both are failures, and the first made now."""
 
     made: int
     found: int
     failures: int
+    first: str = ""
 
 
 def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | None = None) -> Finished:
@@ -124,17 +125,19 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         every = list(_jobs(settings, index, sums))
         jobs = [job for job in every if results.key(job.about) not in done]
         wanted, count = len(every), len(every) - len(jobs)
-        failures = sum(done.get(results.key(job.about), False) for job in every)
+        failures, first = sum(done.get(results.key(job.about), False) for job in every), ""
         if progress:
             progress(count, wanted, failures)
         for row in _rows(settings, jobs):
             append(row)
+            if "error" in row:
+                first = first or f"{row['name']}: {row['error']}"
             count, failures = count + 1, failures + ("error" in row)
             if progress:
                 progress(count, wanted, failures)
     for _ in _rows(settings, _telling(settings, index, sums)):  # measured before: for their pictures alone
         pass
-    return Finished(len(jobs), wanted - len(jobs), failures)
+    return Finished(len(jobs), wanted - len(jobs), failures, first)
 
 
 def _with_protocol(settings: Settings) -> Settings:

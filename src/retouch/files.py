@@ -114,6 +114,8 @@ def run(
     answers = ready.answers(variants if share else 1)
     targets = _targets(output, len(answers))
     for wanted in filter(None, targets):
+        if isinstance(mask, str | os.PathLike) and wanted.exists() and wanted.samefile(mask):
+            raise ImageError(f"expected an output apart from the mask, got {wanted} for both")
         lost = images.check_output(wanted, photo, overwrite=overwrite)
         photo = replace(photo, notes=tuple(dict.fromkeys((*photo.notes, *lost))))
     completions: list[Completed] = []

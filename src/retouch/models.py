@@ -103,8 +103,8 @@ class Model:
     """
 
     name: str
-    predictor: Predictor
-    card: Card | None = None
+    predictor: Predictor = field(repr=False)
+    card: Card | None = field(default=None, repr=False)
     sha256: str = ""
 
     def __call__(

@@ -317,6 +317,10 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
     there = parse_card(card.read_bytes(), str(card))
     models = {row["model"] for row in rows}
     own = _own(sorted(models), card) or there.name
+    if own not in models:
+        raise DataError(
+            f"{card}: expected its own model, {there.name}, among those measured, got {', '.join(sorted(models))}"
+        )
     if own != there.name and there.name in models:
         raise DataError(
             f"{card}: expected one model of the name {there.name} among those measured, got {own} too"

@@ -1,7 +1,9 @@
 """Files that appear whole or not at all, and outputs that one process alone writes to."""
 
+import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from retouch.errors import DataError
@@ -10,7 +12,8 @@ from retouch.errors import DataError
 def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
     """Writes the file whole or not at all: a temporary file beside it, synced, then renamed.
 
-    The file gets the permissions that the umask gives a new file. A symbolic link is followed.
+    It has the permissions of the file that it replaces, or those that the umask gives a new one. A symbolic link is
+    followed.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
@@ -20,6 +23,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
     temporary = target.parent / f".retouch-{secrets.token_hex(6)}.tmp"
     try:
         with open(temporary, "xb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

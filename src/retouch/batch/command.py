@@ -18,6 +18,7 @@ from retouch.batch.run import Finished, check, missing, run
 from retouch.batch.settings import Settings
 from retouch.cards import DEFAULT
 from retouch.errors import DataError
+from retouch.models import load
 from retouch.terminal import counted, say, say_json
 
 
@@ -102,6 +103,8 @@ def _dry(plan: Plan, output: str, settings: Settings) -> int:
         lacks = f", {len(plan.maskless)} photos without a mask, {len(plan.photoless)} masks without a photo"
         say(f"{len(todo)} photos to complete, {there} completed already{lacks}; nothing was written")
     check(plan, settings)
+    for model in sorted({job.model for job in plan.jobs}):
+        load(model, threads=settings.threads)
     return 0
 
 

@@ -58,6 +58,7 @@ def inpaint_routes(house: House) -> APIRouter:
             "X-Model": quote(answer.model, safe=" /:"),
             "X-Elapsed-Ms": str(round(answer.seconds * 1000)),
             **_ignored(answer.ignored),
+            **({"X-Notes": quote("; ".join(answer.notes), safe=" /:;,()'")} if answer.notes else {}),
         }
         # a client that takes anything, as many say beside JSON, gets the picture
         wants_json = "application/json" in accept and "*/*" not in accept and "image/" not in accept

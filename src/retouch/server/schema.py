@@ -143,6 +143,10 @@ def inpaint_answers() -> dict[int | str, dict[str, Any]]:
             "schema": {"type": "string"},
             "description": "Fields of the request that have no meaning here, with commas between.",
         },
+        "X-Notes": {
+            "schema": {"type": "string"},
+            "description": "What of the photograph could not be taken as it was, percent-encoded, `;` between.",
+        },
     }
     return {
         200: {

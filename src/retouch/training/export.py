@@ -270,10 +270,12 @@ def export(
             )
     if quantize and entry.searches:
         raise ModelError(f"expected a method that is exported as ONNX to quantize, got {state['method']}")
-    limits = window_limits(state)
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"expected an output folder, got a file: {output}")
+    limits, samples = window_limits(state), _samples(quantize, state) if quantize else []
     data = to_safetensors(state["method"], module.method) if entry.searches else to_onnx(module, limits)
-    if quantize:
-        data, changed = to_int8(data, _samples(quantize, state))
+    if samples:
+        data, changed = to_int8(data, samples)
         notes = f"{notes} {changed}".strip()
     card = Card(
         name=name,
