@@ -23,7 +23,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
     temporary = target.parent / f".retouch-{secrets.token_hex(6)}.tmp"
     try:
         with open(temporary, "xb") as file:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # a new file, or a file system without permissions
                 os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
