@@ -115,6 +115,20 @@ def test_service_command_and_python_give_the_same_bytes(suffix, tmp_path, photo_
     assert int(answer.headers["x-elapsed-ms"]) >= 0
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "an empty file"),
+        (b"GIF89a....", "GIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"no", "something else"),
+    ],
+)
+def test_what_is_no_picture_is_named(site, data, kind):
+    problem = refused(site.post(INPAINT, files={"image": data, "mask": MASK}), 415)
+    assert problem["detail"].startswith("image: expected a") and problem["detail"].endswith(f"got {kind}")
+
+
 def test_what_was_converted_is_said(site):
     picture = io.BytesIO()
     Image.fromarray(np.full((50, 60, 3), 90, np.uint8)).convert("CMYK").save(picture, "JPEG")

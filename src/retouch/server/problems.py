@@ -91,7 +91,9 @@ def problem_of(error: BaseException, field: str = "") -> HttpError:
         return error
     prefix = f"{field}: " if field else ""
     if isinstance(error, ImageTypeError):
-        return HttpError(415, f"{prefix}expected a PNG, JPEG, WebP, TIFF or BMP picture, got something else")
+        words = _unnamed(error)
+        unknown = "expected a PNG, JPEG, WebP, TIFF or BMP picture, got something else"
+        return HttpError(415, prefix + (unknown if "begins with" in words else words))
     if isinstance(error, ImageSizeError):
         return HttpError(413, prefix + _unnamed(error))
     if isinstance(error, ImageError) and error.__cause__ is not None:  # a decoder's words
