@@ -51,7 +51,7 @@ def complete(
 
     Args:
         image: The photograph: PNG, JPEG, WebP, TIFF or BMP.
-        mask: A picture of the same size; what is white in it is filled.
+        mask: A picture of the same size; what is white in it (128 to 255) is filled.
         output: Where to write; by default NAME-completed.EXT beside the photograph.
         model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
