@@ -42,7 +42,7 @@ class Settings:
         data: Folders of photographs or tar shards; may be repeated.
         output: Folder of the results; what is in it already is not measured again.
         model: Names from "retouch models", .onnx files, training runs; by default the shipped one.
-        masks: KIND:LEAST-MOST, or a folder of masks named as the photos; by default strokes:0.1-0.2, to 0.3, to 0.4.
+        masks: KIND:LEAST-MOST, or a folder of masks named as the photos; default: strokes, 0.1-0.2 to 0.3-0.4.
         protocol: A paper's terms: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
         photos: How many photographs, drawn by the seed; all by default.
         size: Take the middle square of each photograph, so many pixels wide.
