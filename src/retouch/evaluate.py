@@ -78,7 +78,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What was done: rows made now, rows that were there, how many of both are failures, and what the first of now says."""
+    """Rows made now, rows that were there, how many of both are failures, and what the first of now says."""
 
     made: int
     found: int
