@@ -13,7 +13,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from retouch import exif, formats
+from retouch import exif, formats, metadata
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
 from retouch.photo import FOREIGN, FORMATS, JpegTables, Mode, Photo, mode_of
 
@@ -139,7 +139,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         lossless = formats.webp_header(stream.read())[2]
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
     # Pillow loses parts of a TIFF's EXIF when it turns the picture, and finds a PNG's behind the pixels.
-    kept, orientation = _exif(image, notes) if is_tiff else (None, 1)
+    kept, orientation = metadata.exif_of(image, notes) if is_tiff else (None, 1)
     lying = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(exif.ORIENTATION) in LYING
     deep = formats.deep_channels(image, name)
     if deep and stream is not None:
@@ -161,10 +161,10 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         if image.tag_v2.get(338, (0,))[0] == 1 and mode == "RGBA":
             notes.append("alpha was multiplied into the colours, and is taken out of them")
     else:
-        kept, orientation = _exif(image, notes)
+        kept, orientation = metadata.exif_of(image, notes)
     pixels = exif.turned(pixels, orientation)
     pixels.flags.writeable = False
-    dpi = _dpi(image)
+    dpi, others = metadata.dpi_of(image), metadata.others_of(image, stream, notes)
     return Photo(
         pixels=pixels,
         mode=mode,
@@ -175,6 +175,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         format=kind if kind in FORMATS else "PNG",
         lossless=lossless,
         jpeg=_jpeg_tables(image),
+        **others,
         notes=tuple(notes),
     )
 
@@ -297,39 +298,7 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Ima
     return image.convert("RGB")
 
 
-# ---- metadata and arrays --------------------------------------------------------------------------------
-
-
-def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
-    """(EXIF of the upright picture, the orientation that the pixels still have to be turned by)."""
-    kept, orientation = None, 1
-    try:
-        with exif.silent():
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder turns it
-                tags = exif.descriptive(image.getexif())
-                raw = tags.tobytes() if exif.any_tag(tags) else None
-            else:
-                raw = image.info.get("exif")
-                if raw is None and "Raw profile type exif" in image.info:  # old ImageMagick's way into PNG
-                    raw = image.getexif().tobytes()
-            if not raw:
-                return None, 1
-            kept, orientation = exif.upright(raw)
-    except Exception:  # whatever a damaged EXIF leads its parser to must not stop the read
-        pass
-    if kept is None:
-        notes.append("damaged EXIF is left out")
-    return kept, orientation
-
-
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and 282 not in image.tag_v2:
-        return None  # which Pillow makes 1
-    try:
-        across, down = map(float, image.info["dpi"])
-    except (TypeError, ValueError, LookupError, ArithmeticError):
-        return None
-    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+# ---- arrays ---------------------------------------------------------------------------------------------
 
 
 def _from_array(source: np.ndarray) -> Photo:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from retouch import formats, writing
+from retouch import formats, metadata, writing
 from retouch.errors import ImageError
 from retouch.photo import FORMATS, Photo
 
 LONGEST = {"JPEG": 65500, "WEBP": 16383}  # sides in pixels, by the formats (JPEG: by its library)
-JPEG_EXIF = 65527  # bytes that fit one APP1 segment
+# Bytes that fit one segment of a JPEG beside its own name.
+SEGMENT = {"exif": 65527, "xmp": 65504, "iptc": 65506, "comment": 65533}
 NARROWED = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)  # 16 bits to 8, rounded
 
 
 def to_pil(photo: Photo) -> Image.Image:
-    """A PIL image with ICC profile, EXIF and resolution in its `info`.
+    """A PIL image with ICC profile, EXIF, XMP and resolution in its `info`.
 
     16-bit grey becomes mode I;16. Pillow has no other 16-bit mode: colour and grey with alpha become 8 bits.
     """
@@ -39,7 +41,7 @@ def to_pil(photo: Photo) -> Image.Image:
 
 
 def _metadata(photo: Photo) -> dict[str, Any]:
-    fields = {"icc_profile": photo.icc, "dpi": photo.dpi}
+    fields = {"icc_profile": photo.icc, "dpi": photo.dpi, "xmp": photo.xmp}
     if photo.exif:
         fields["exif"] = b"Exif\0\0" + photo.exif
     return {key: value for key, value in fields.items() if value}
@@ -91,19 +93,33 @@ def check_holds(name: str, photo: Photo, got: str) -> tuple[str, ...]:
     lost = []
     if name == "JPEG" and photo.lossless:
         lost.append(f"a JPEG does not keep every known pixel exactly, as the {photo.format} did")
-    if name == "BMP" and photo.icc:
-        lost.append("a BMP keeps no ICC profile")
-    if name == "BMP" and photo.exif:
-        lost.append("a BMP keeps no EXIF")
-    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
-        lost.append(f"a JPEG keeps no EXIF of more than {JPEG_EXIF} bytes, this one has {len(photo.exif)}")
-    if name == "WEBP" and _grey_profile(photo):
-        lost.append("a WebP has no grey, whose ICC profile it cannot keep")
-    return tuple(lost)
+    return (*lost, *_kept(name, photo)[1])
 
 
-def _grey_profile(photo: Photo) -> bool:
-    return bool(photo.icc) and photo.mode in ("1", "L", "LA")
+def _kept(name: str, photo: Photo) -> tuple[Photo, list[str]]:
+    """The photo with the metadata that a format can keep, and a line for each that it cannot."""
+    lost: dict[str, str] = {}
+    if name == "BMP":
+        lost |= {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+    if name == "WEBP" and photo.mode in ("1", "L", "LA"):  # it has no grey
+        lost["icc"] = "ICC profile of grey"
+    if name not in ("JPEG", "TIFF"):
+        lost["iptc"] = "IPTC"
+    if name != "JPEG":
+        lost["comment"] = "comment of a JPEG"
+    for field, most in SEGMENT.items() if name == "JPEG" else ():
+        if (bytes_ := len(getattr(photo, field) or b"")) > most:
+            what = "comment" if field == "comment" else field.upper()
+            lost[field] = f"{what} of more than {most} bytes, this one has {bytes_}"
+    lines = [f"a {name} keeps no {what}" for field, what in lost.items() if getattr(photo, field)]
+    if name != "PNG" and photo.chunks:
+        lost["chunks"] = ""
+        if photo.icc is None and metadata.colours_beyond_srgb(photo.chunks):
+            lines.append(f"a {name} keeps no colour space of a PNG without ICC profile")
+        if metadata.has_texts(photo.chunks):
+            lines.append(f"a {name} keeps no texts of a PNG")
+    none: dict[str, Any] = dict.fromkeys(lost)
+    return replace(photo, **none), lines
 
 
 def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
@@ -148,21 +164,24 @@ def encode(photo: Photo, format: str) -> bytes:
     if name not in FORMATS:
         raise ImageError(f"expected a format of {', '.join(FORMATS)}, got {format!r}")
     check_holds(name, photo, name)
+    photo, _ = _kept(name, photo)
     try:
-        if photo.depth == 16 and name == "PNG":
-            return formats.png16(photo.pixels, photo.icc, photo.exif, photo.dpi)
         if name == "TIFF":
-            return formats.tiff(photo.pixels, photo.mode, photo.palette, photo.icc, photo.exif, photo.dpi)
+            return formats.tiff(photo)
         if name == "BMP" and photo.mode == "RGBA":
             return _bmp_with_alpha(photo)
-        stream = io.BytesIO()
-        _pil_for(name, photo).save(stream, name, **_options(name, photo))
+        if name == "PNG" and photo.depth == 16:
+            data = formats.png16(photo)
+        else:
+            stream = io.BytesIO()
+            _pil_for(name, photo).save(stream, name, **_options(name, photo))
+            data = stream.getvalue()
+        return metadata.png_with(data, photo.chunks or (), photo.xmp) if name == "PNG" else data
     except (OSError, ValueError, cv2.error) as error:
         reason = " ".join(str(error).split())
         raise ImageError(
             f"cannot encode {photo.width} x {photo.height} pixels as {name}: {reason}"
         ) from error
-    return stream.getvalue()
 
 
 def _pil_for(name: str, photo: Photo) -> Image.Image:
@@ -176,12 +195,13 @@ def _pil_for(name: str, photo: Photo) -> Image.Image:
 
 def _options(name: str, photo: Photo) -> dict[str, Any]:
     options = _metadata(photo)
-    if name == "JPEG" and photo.exif and len(photo.exif) > JPEG_EXIF:
-        del options["exif"]
-    if name == "WEBP" and _grey_profile(photo):
-        del options["icc_profile"]
     if name == "WEBP":  # exact: the colour under transparent pixels stays, too
         options |= {"exact": True, "lossless": photo.lossless} | ({} if photo.lossless else {"quality": 95})
+    if name == "JPEG":
+        options |= {
+            "comment": photo.comment or b"",
+            "extra": metadata.jpeg_iptc(photo.iptc) if photo.iptc else b"",
+        }
     if name == "JPEG" and photo.jpeg is None:
         options |= {"quality": 95, "subsampling": 0}
     if name == "JPEG" and photo.jpeg is not None:

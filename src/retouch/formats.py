@@ -1,7 +1,6 @@
 """What the picture libraries leave to be done by hand, on plain bytes: headers and 16-bit files.
 
-Pillow knows no 16-bit colour: OpenCV reads it, and it is packed into PNG and TIFF here. Nothing here knows
-`Photo`.
+Pillow knows no 16-bit colour: OpenCV reads it, and it is packed into PNG and TIFF here.
 """
 
 import os
@@ -15,6 +14,8 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError
 from retouch.exif import tiff_tags
+from retouch.metadata import IPTC_TIFF, XMP_TIFF, png_chunk
+from retouch.photo import Photo
 
 LONGEST_DEEP = 1_000_000  # px: OpenCV's decoders read no longer side
 LEVEL = 3  # of deflate: the low bytes of 16 bits are noise, more effort gains under 3 % at twice the time
@@ -103,27 +104,22 @@ def png_exif(data: bytes) -> bytes | None:
     raise ValueError("the file is cut short")
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body))
-
-
-def png16(
-    pixels: np.ndarray, icc: bytes | None, exif: bytes | None, dpi: tuple[float, float] | None
-) -> bytes:
-    """A 16-bit PNG of (H, W, C) uint16, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA."""
+def png16(photo: Photo) -> bytes:
+    """A PNG of a 16-bit photo, with its ICC profile, EXIF and resolution."""
+    pixels = photo.pixels
     height, width, channels = pixels.shape
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     parts = [
         b"\x89PNG\r\n\x1a\n",
-        _chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, 0)),
+        png_chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, 0)),
     ]
-    if icc:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
-    if dpi:
-        across, down = (round(value / 0.0254) for value in dpi)
-        parts.append(_chunk(b"pHYs", struct.pack(">LLB", across, down, 1)))
-    if exif:
-        parts.append(_chunk(b"eXIf", exif))
+    if photo.icc:
+        parts.append(png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc)))
+    if photo.dpi:
+        across, down = (round(value / 0.0254) for value in photo.dpi)
+        parts.append(png_chunk(b"pHYs", struct.pack(">LLB", across, down, 1)))
+    if photo.exif:
+        parts.append(png_chunk(b"eXIf", photo.exif))
     stride = 2 * width * channels
     band = max(1, (1 << 22) // stride)
     above = np.zeros(stride, np.uint8)
@@ -136,8 +132,8 @@ def png16(
         np.subtract(raw[1:], raw[:-1], out=rows[1:, 1:])
         above = raw[-1]
         if packed := packer.compress(rows.tobytes()):
-            parts.append(_chunk(b"IDAT", packed))
-    parts += [_chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")]
+            parts.append(png_chunk(b"IDAT", packed))
+    parts += [png_chunk(b"IDAT", packer.flush()), png_chunk(b"IEND", b"")]
     return b"".join(parts)
 
 
@@ -217,18 +213,12 @@ def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
     return np.asarray(cv2.cvtColor(decoded, order))
 
 
-def tiff(
-    pixels: np.ndarray,
-    mode: str,
-    palette: np.ndarray | None,
-    icc: bytes | None,
-    exif: bytes | None,
-    dpi: tuple[float, float] | None,
-) -> bytes:
-    """A little-endian TIFF of (H, W, C) uint8 or uint16: deflated strips, with horizontal differences.
+def tiff(photo: Photo) -> bytes:
+    """A little-endian TIFF: deflated strips, with horizontal differences.
 
     Pillow writes no 16-bit colour, and leaves out the EXIF directories of a compressed file.
     """
+    pixels, mode = photo.pixels, photo.mode
     height, width, channels = pixels.shape
     little = pixels.dtype.newbyteorder("<")
     band = max(1, (1 << 18) // (little.itemsize * width * channels))
@@ -241,7 +231,7 @@ def tiff(
             rows[:, 1:] -= rows[:, :-1].copy()
         strips.append(zlib.compress(rows.tobytes(), LEVEL))
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    for tag, value in tiff_tags(exif).items() if exif else ():
+    for tag, value in tiff_tags(photo.exif).items() if photo.exif else ():
         directory[tag] = value
     directory[256], directory[257] = width, height
     directory[258] = (1 if mode == "1" else 8 * little.itemsize,) * channels
@@ -253,15 +243,16 @@ def tiff(
     lengths = [len(strip) for strip in strips]
     directory[273] = tuple(int(end) for end in np.cumsum([0, *lengths[:-1]]))  # Pillow adds its own length
     directory[279] = tuple(lengths)
-    if palette is not None:
+    if photo.palette is not None:
         colours = np.zeros((256, 3), np.uint16)
-        colours[: len(palette)] = palette[:, :3]
+        colours[: len(photo.palette)] = photo.palette[:, :3]
         directory[320] = tuple((257 * colours.T).ravel().tolist())
     if channels in (2, 4):
         directory[338] = 2  # alpha that is not multiplied in
-    if dpi:
-        directory[282], directory[283], directory[296] = dpi[0], dpi[1], 2  # per inch
-    if icc:
-        directory.tagtype[34675] = 7
-        directory[34675] = icc
+    if photo.dpi:
+        directory[282], directory[283], directory[296] = *photo.dpi, 2  # per inch
+    for tag, value in ((XMP_TIFF, photo.xmp), (IPTC_TIFF, photo.iptc), (34675, photo.icc)):
+        if value:
+            directory.tagtype[tag] = 1 if tag == XMP_TIFF else 7  # bytes, or of no declared type
+            directory[tag] = value
     return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])

@@ -55,6 +55,10 @@ class Photo:
         icc: the ICC profile.
         exif: EXIF as a TIFF structure (no leading ``Exif\\0\\0``), orientation already applied.
         dpi: pixels per inch, across and down.
+        xmp: XMP, true of the upright picture, without thumbnails.
+        iptc: IPTC as a JPEG or a TIFF holds it.
+        comment: of a JPEG.
+        chunks: name and content of a PNG's own chunks that tell its colours (gAMA, cHRM, sRGB, cICP) and texts.
         format: one of `FORMATS`: what the input was (PNG where it was none of them, as for an array).
         lossless: whether the input was stored without loss.
         jpeg: the compression of a JPEG input.
@@ -67,6 +71,10 @@ class Photo:
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] | None = None
     format: str = "PNG"
     lossless: bool = True
     jpeg: JpegTables | None = None
