@@ -265,8 +265,8 @@ BAD = [
     ("photos masks out --workers 0", "workers"),
     ("photos masks out --seed 1.5", "expected a whole number"),
     ("photos masks out --blend soft", "blend"),
-    ("photos masks a-file", "a-file"),
-    ("photos masks a-file/out", "a-file"),
+    ("photos masks a-file", "a-file: expected a folder, got a file"),
+    ("photos masks a-file/out", "a-file/out: expected a folder, got a file there or above"),
     ("photos masks /proc/nowhere", "/proc/nowhere"),
     (
         "photos other out",
@@ -283,6 +283,7 @@ BAD = [
     ("photos masks broken --resume", "manifest.jsonl, line 1: expected a line of JSON"),
     ("photos masks strange --resume", "line 1: expected a line of retouch batch, got one without 'model'"),
     ("photos masks photos/out", "expected an output outside of photos"),
+    ("photos broken.png out", r"expected a PNG, JPEG, .* picture, got broken\.png"),
     ("jobs.csv out", r"jobs\.csv, line 1: expected the columns .*'phot'"),
     ("no masks out", "no: expected photos, got no such file or folder"),
     (
@@ -299,6 +300,7 @@ def test_bad_input(arguments: str, says: str, here: Path, say: Say) -> None:
         Path(folder).mkdir()
     Image.new("L", (48, 40)).save("other/q.png")
     Path("a-file").touch()
+    Path("broken.png").write_text("no picture")
     Path("full/a.jpg").write_bytes(b"mine")
     Path("jobs.csv").write_text("phot,mask\n")
     Path("broken/manifest.jsonl").write_text("{\n")

@@ -310,6 +310,22 @@ def test_bad_input_in_a_process(arguments: str, photo_path: Path, mask_path: Pat
     assert contents(photo_path.parent) == before
 
 
+def test_an_unknown_method_is_told_before_pytorch_is_imported(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "lightning", "retouch.training.loop"):
+        monkeypatch.setitem(sys.modules, name, None)
+    status, _, err = say("train", "pix2pix", "--data", "photos", "--output", "run")
+    assert (status, "expected a method among dcgan_direct" in err) == (2, True)
+
+
+def test_a_mask_is_not_drawn_for_an_output_that_exists(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mask.png").touch()
+    monkeypatch.setattr("retouch.masks.draw", lambda *_, **__: pytest.fail("drawn"))
+    status, _, err = say("mask", "center", "mask.png", "--size", "9x9")
+    assert (status, "expected a new output file" in err) == (2, True)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_unwritable_folder(say: Say, photo_path: Path, mask_path: Path) -> None:
     Path("locked").mkdir(mode=0o500)

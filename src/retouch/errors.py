@@ -85,6 +85,8 @@ def first_line(error: Exception) -> str:
 def said(error: Exception) -> str:
     """What an exception says, in one line: the file first, and its kind where it is none that was foreseen."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            return f"{error.filename}: expected a folder, got a file there or above"
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, (RetouchError, OSError)):
         return " ".join(str(error).splitlines()) or type(error).__name__  # a file's name may have line breaks

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 
 from retouch import engine, masks, writing
@@ -175,6 +176,9 @@ def write_mask(
     """
     if images.format_of(output) == "JPEG":
         raise MaskError(f"expected a lossless mask such as a .png, got {os.fspath(output)}")
+    images.check_output(
+        output, images.read(np.zeros((1, 1), np.uint8)), overwrite=overwrite
+    )  # before the work
     hole = masks.draw(kind, *size, ratio=ratio, seed=seed)
     images.write(images.read(masks.to_image(hole)), output, overwrite=overwrite)
     return float(hole.mean())

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from retouch import decode
 from retouch.batch import local, manifest, ray, shards, storage, work
 from retouch.batch.manifest import Kept
 from retouch.batch.pairs import SHOWN, Job, Plan, some
@@ -104,10 +105,11 @@ def run(
 
 
 def check(plan: Plan, settings: Settings) -> None:
-    """Refuses a plan that would leave out photos or masks unasked.
+    """Refuses a plan that would leave out photos or masks unasked, or fail with all photos for one mask's sake.
 
     Raises:
         DataError: naming the first of them.
+        ImageError, OSError: the only mask cannot be read.
     """
     if not plan.jobs:
         raise DataError(
@@ -124,6 +126,9 @@ def check(plan: Plan, settings: Settings) -> None:
     ]
     if lacks and not settings.partial:
         raise DataError(f"expected only pairs (--partial leaves out the rest), got {' and '.join(lacks)}")
+    masks = {job.mask for job in plan.jobs}
+    if len(masks) == 1 < len(plan.jobs):
+        decode.read(work.opened(masks.pop()))
 
 
 def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:

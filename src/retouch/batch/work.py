@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 from retouch import engine
 from retouch import image as images
@@ -33,6 +33,11 @@ def sha256(source: Source) -> str:
         OSError, DataError: they cannot be read.
     """
     return hashlib.sha256(_bytes(source)).hexdigest()
+
+
+def opened(source: Source) -> BinaryIO:
+    """A photo or mask as an open file, whose name errors tell. Raises as `sha256`."""
+    return storage.stream(_bytes(source), source.label)
 
 
 def _bytes(source: Source) -> bytes:

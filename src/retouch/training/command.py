@@ -31,6 +31,7 @@ def train(
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """
+    describe.presets(method)  # an unknown method is told at once, not after PyTorch's import
     preset_config = describe.preset(method, preset)["config"] if preset else {}
     overrides = {**preset_config, **_from_file(config), **_from_pairs(set_)}
     with needs("train", "training"):

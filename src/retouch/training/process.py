@@ -63,7 +63,7 @@ def alone(run: Path) -> Iterator[None]:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"{run}: expected a folder to write to, got {error}") from error
+        raise TrainingError(f"{run}: expected a folder to write to, got: {error.strerror}") from error
     if os.name == "nt":  # folders cannot be opened there
         yield
         return
