@@ -411,6 +411,10 @@ def test_models_are_changed_and_results_repeated(page):
     assert page.locator("#versions [aria-current=true]").inner_text() == "Original"
     page.click("#undo")
     assert page.locator("#versions [aria-current=true]").inner_text() == "Result 2"
+    page.focus("#undo")
+    while page.is_enabled("#undo"):
+        page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "canvas"  # a button with nothing left to undo has no focus
 
 
 def test_variants_stand_side_by_side(browser):

@@ -19,6 +19,7 @@ view.onzoom = (scale) => ($("#zoom").value = `${Math.round(scale * 100)} %`);
 
 onrefresh(() => {
   const busy = Boolean(state.job);
+  const focused = document.activeElement;
   $("#undo").disabled = busy || !steps.done.length;
   $("#redo").disabled = busy || !steps.undone.length;
   $("#complete").disabled = !state.mask || busy || !state.model;
@@ -39,6 +40,7 @@ onrefresh(() => {
       },
     })),
   );
+  if (!busy && focused.disabled) $("#canvas").focus({ preventScroll: true }); // keys would go nowhere
 });
 
 // ---- models -----------------------------------------------------------------------------------------------
