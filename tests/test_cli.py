@@ -161,6 +161,29 @@ def test_says_what_was_converted(say: Say, mask_path: Path) -> None:
     assert re.search(r"^note: .*CMYK", out, re.MULTILINE)
 
 
+def test_a_copy_has_nothing_converted(say: Say) -> None:
+    Image.new("CMYK", (60, 50), (10, 20, 30, 40)).save("cmyk.jpg")
+    Image.new("L", (60, 50)).save("empty.png")
+    status, out, _ = say("complete", "cmyk.jpg", "empty.png", "--model", "telea")
+    assert (status, out) == (0, "cmyk-completed.jpg: a copy of the photo, as the mask has no hole\n")
+
+
+def test_one_file_for_two_purposes(say: Say, photo_path: Path, mask_path: Path) -> None:
+    status, _, err = say("complete", "photo.png", f"./{photo_path.name}")
+    assert (status, "expected a photo and its mask, got photo.png for both" in err) == (2, True)
+    before = photo_path.read_bytes()
+    status, _, err = say("mask", "center", photo_path, "--like", photo_path, "--overwrite")
+    assert (status, "expected an output apart from the photo" in err) == (2, True)
+    assert photo_path.read_bytes() == before
+
+
+def test_a_photo_without_a_suffix(say: Say, photo_path: Path, mask_path: Path) -> None:
+    photo_path.rename("photo")
+    status, _, err = say("complete", "photo", mask_path)
+    assert (status, "expected an output (--output) for a photo whose name has no suffix" in err) == (2, True)
+    assert say("complete", "photo", mask_path, "--output", "done.png", "--model", "telea")[0] == 0
+
+
 def test_odd_names(say: Say, photo_path: Path, mask_path: Path) -> None:
     folder = Path("a b")
     folder.mkdir()

@@ -100,9 +100,9 @@ def test_masks_and_hidden_members_of_a_shard_are_no_photos(tmp_path: Path) -> No
 
 def test_what_the_work_writes_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    assert len(sources.index((".",), beside=Path("below"))) == 6
-    assert len(sources.index(("./below", "a.png"), beside=Path("below"))) == 2
-    assert len(sources.index((".",), beside=Path("."))) == 7
+    assert len(sources.index((".",), beside=["below"])) == 6
+    assert len(sources.index(("./below", "a.png"), beside=["below"])) == 2
+    assert len(sources.index((".",), beside=["."])) == 7
 
 
 def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> None:
@@ -154,10 +154,50 @@ def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_photo_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
-    write_shard(tmp_path / "bad.tar", {"000007.jpg": b"\xff\xd8 cut off", "000008.png": encode(picture(0))})
+    write_shard(tmp_path / "bad.tar", {"000007.jpg": b"\xff\xd8 cut off"})
     with pytest.raises(TrainingError) as caught:
         take(photos(tmp_path), 2, workers=workers, batch=2)
     assert "bad.tar: 000007.jpg" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def damage(folder: Path) -> tuple[Path, int]:
+    """Cuts one photo of the folder in half; gives the file and its position in the first epoch."""
+    file = folder / "a.png"
+    file.write_bytes(file.read_bytes()[:300])
+    paths = [source.path for source in sources.index((str(folder),))]
+    return file, data._order(len(paths), 0, 0).tolist().index(paths.index(str(file)))
+
+
+def test_the_next_photo_stands_for_one_that_cannot_be_read(folder: Path) -> None:
+    _, position = damage(folder)
+    kept = photos(folder, zoom=1.0, mirror=False)
+    order = data._order(7, 0, 0)
+    following = data.decode(kept.sources[order[(position + 1) % 7]])
+    rng = np.random.default_rng((0, 0, position, data.TRAINING))
+    expected = data.crop(following, 16, 1.0, rng, mirror=False)
+    np.testing.assert_array_equal(kept[position][0].permute(1, 2, 0).numpy(), expected)
+
+
+def test_a_photo_that_cannot_be_read_is_said_once(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file, _ = damage(folder)
+    whole = take(photos(folder), 6)  # more than three epochs
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"left out: {file}: expected a photo, got 300 bytes that do not decode"
+    assert same(whole, take(photos(folder), 6, workers=1))
+    assert capfd.readouterr().err.splitlines() == [line]
+    assert same(whole[4:], take(photos(folder), 2, start=16))
+    parts = [take(photos(folder), 6, rank=rank, processes=2) for rank in range(2)]
+    joined = [tuple(torch.cat(pair) for pair in zip(a, b, strict=True)) for a, b in zip(*parts, strict=True)]
+    assert same(whole, joined)  # type: ignore[arg-type]
+
+
+def test_many_photos_in_a_row_that_cannot_be_read_end_a_run(tmp_path: Path) -> None:
+    members = {f"{n:06d}.png": b"not a photo" for n in range(30)}
+    write_shard(tmp_path / "bad.tar", members | {"000030.png": encode(picture(0))})
+    with pytest.raises(
+        TrainingError, match=r"bad\.tar: .*expected a photo.*in a row that cannot be read: 20\)$"
+    ):
+        take(photos(tmp_path), 8)
 
 
 def test_an_empty_file_is_named(tmp_path: Path) -> None:

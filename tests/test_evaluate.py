@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -364,6 +365,31 @@ def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
     assert found["1.png"]["error"] == "expected a hole, got a mask without one"
     assert "expected a mask of the image's size" in found["2.png"]["error"]
     assert "expected a mask named 3" in found["3.png"]["error"]
+
+
+def test_masks_in_folders_as_the_photos_and_among_them(data: Path, tmp_path: Path) -> None:
+    for folder, white in (("a", 5), ("b", 9)):
+        (data / folder).mkdir()
+        shutil.copy(data / "0.png", data / folder / "x.png")
+        mask = np.zeros((40, 48), np.uint8)
+        mask[:white, :white] = 255
+        (data / "masks" / folder).mkdir(parents=True)
+        Image.fromarray(mask).save(data / "masks" / folder / "x.png")
+        (data / "masks" / folder / "x.json").write_text("{}")  # what else may lie there
+    for number in range(4):
+        (data / f"{number}.png").unlink()
+    evaluate.evaluate(settings(data, tmp_path / "out", masks=(str(data / "masks"),)))
+    rows = results.read(tmp_path / "out").rows
+    assert sorted(row["hole"] * 40 * 48 for row in rows) == pytest.approx([25, 81])
+    shutil.copy(data / "masks/a/x.png", data / "masks/a/x.bmp")
+    evaluate.evaluate(settings(data, tmp_path / "two", masks=(str(data / "masks"),)))
+    (error,) = [row["error"] for row in results.read(tmp_path / "two").rows if "error" in row]
+    assert re.fullmatch(r"expected a mask named x in .*masks, got a/x\.bmp and a/x\.png", error)
+
+
+def test_photos_count_once(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected each photo once, got some of them twice"):
+        evaluate.evaluate(settings(Path(f"{data}=2"), tmp_path / "out"))
 
 
 def test_two_folders_of_masks_need_two_names(data: Path, tmp_path: Path) -> None:

@@ -168,6 +168,20 @@ def test_a_palette_with_alpha_of_its_own_is_kept() -> None:
     np.testing.assert_array_equal(photo.palette[photo.pixels[..., 0]], np.asarray(source.convert("RGBA")))
 
 
+def test_signed_numbers_are_no_picture() -> None:
+    with pytest.raises(ImageError, match="expected whole numbers from 0 up, got signed ones"):
+        read(tiff_of(COLOUR[..., 0].astype(np.int8)))
+
+
+def test_where_on_the_earth_a_tiff_shows_is_kept() -> None:
+    scale, keys = (0.5, 0.5, 0.0), (1, 1, 0, 1, 1024, 0, 1, 1)
+    tags = [(33550, "d", 3, scale, True), (34735, "H", 8, keys, True), (34737, "s", 0, "WGS 84|", True)]
+    photo = read(tiff_of(COLOUR, photometric="rgb", extratags=tags))
+    with Image.open(io.BytesIO(image.encode(photo, "TIFF"))) as again:
+        assert again.tag_v2[33550] == scale and again.tag_v2[34735] == keys
+        assert again.tag_v2[34737] == "WGS 84|"
+
+
 def test_a_tiff_that_says_no_resolution_has_none() -> None:
     assert read(saved(Image.fromarray(COLOUR), "TIFF")).dpi is None
     assert read(saved(Image.fromarray(COLOUR), "TIFF", dpi=(1, 1))).dpi == (1, 1)
@@ -178,6 +192,31 @@ def test_a_mask_of_0_and_1_is_refused() -> None:
     with pytest.raises(MaskError, match="expected a mask with white at 255, got one of 0 and 1 alone"):
         read_mask(mask, (4, 4))
     assert not read_mask(np.zeros((4, 4), np.uint8), (4, 4)).any()
+
+
+@pytest.mark.parametrize(
+    ("painted", "most"),
+    [
+        (Image.fromarray(np.array([[[255, 0, 0]], [[0, 0, 0]]], np.uint8)), 76),
+        (Image.fromarray(np.array([[0], [127]], np.uint8)), 127),
+        (Image.fromarray(np.array([[1], [2]], np.uint8)), 2),
+        (Image.fromarray(np.array([[0], [30000]], np.uint16)), 117),
+    ],
+)
+def test_a_mask_painted_but_not_white_is_refused(painted: Image.Image, most: int) -> None:
+    with pytest.raises(MaskError, match=rf"\Aexpected a mask with white .*, got none brighter than {most}\Z"):
+        read_mask(painted, (2, 1))
+    labels = painted.convert("RGB").quantize(2)
+    if most == 76:
+        with pytest.raises(MaskError, match="none brighter than 76"):
+            read_mask(labels, (2, 1))
+
+
+def test_what_compression_leaves_in_a_black_mask_is_no_hole() -> None:
+    faint = Image.fromarray(np.random.default_rng(0).integers(0, 20, (16, 16), np.uint8))
+    assert not read_mask(saved(faint, "JPEG"), (16, 16)).any()
+    with pytest.raises(MaskError, match="none brighter"):
+        read_mask(saved(faint, "PNG"), (16, 16))
 
 
 @pytest.mark.parametrize("grey", [0, 255])
@@ -319,6 +358,20 @@ def test_jpeg_keeps_tables_and_subsampling(subsampling: int, progressive: bool, 
         np.abs(read(data).pixels.astype(int) - other).mean() for other in (SMOOTH, read(again).pixels)
     )
     assert second <= 0.9 * first + 0.2
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_turned_jpeg_loses_no_more_than_an_upright_one(subsampling: int) -> None:
+    """The steps of its 8 x 8 blocks, which differ across and down, turn with it."""
+    picture = Image.fromarray(SMOOTH).resize((48, 32))  # whole blocks, which stay whole ones
+    table = [1 + 3 * (i % 8) + 9 * (i // 8) for i in range(64)]
+    change = {}
+    for orientation in (1, 6):
+        options = {"qtables": [table, table], "subsampling": subsampling, "exif": exif_of(orientation)}
+        photo = read(saved(picture, "JPEG", **options))
+        again = read(image.encode(photo, "JPEG"))
+        change[orientation] = np.abs(again.pixels.astype(int) - photo.pixels).mean()
+    assert change[6] <= 1.5 * change[1] + 0.1
 
 
 def test_jpeg_of_red_green_and_blue_stays_so() -> None:

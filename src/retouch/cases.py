@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from retouch import engine, masks, metrics, sources
 from retouch import image as images
 from retouch.errors import DataError, ImageError, MaskError, needs, said
 from retouch.models import Model, load
-from retouch.photo import Photo
+from retouch.photo import SUFFIXES, Photo
 from retouch.results import Row
 from retouch.sources import Source
 
@@ -154,11 +154,7 @@ def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
     kind, _, ratio = job.masks.partition(":")
     saved = terms.output / "masks" / slug(masks_name(job.masks)) / f"{job.number:06d}.png"
     if kind not in masks.KINDS:
-        stem = Path(job.source.name or job.source.path).stem
-        found = sorted(path for path in Path(job.masks).glob("*") if path.stem == stem)
-        if not found:
-            raise MaskError(f"expected a mask named {stem} in {job.masks}, got none")
-        hole = images.read_mask(found[0], size)
+        hole = images.read_mask(_mask_of(job), size)
     elif saved.exists():
         hole = images.read_mask(saved, size)
     else:
@@ -168,6 +164,33 @@ def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
     if not hole.any():
         raise MaskError("expected a hole, got a mask without one")
     return hole
+
+
+def _mask_of(job: Job) -> str:
+    """The file in a folder of masks that is named as the photo, with as much of the photo's path as is there, too.
+
+    Raises:
+        MaskError: there is none, or more than one.
+    """
+    there = _masks_in(job.masks, job.sums.get("masks_sum", ""))
+    parts = PurePath(job.source.name or job.source.path).with_suffix("").parts
+    keys = ["/".join(parts[start:]) for start in range(len(parts))]
+    found = next((there[key] for key in keys if key in there), [])
+    if len(found) != 1:
+        got = " and ".join(found[:2]) or "none"
+        raise MaskError(f"expected a mask named {parts[-1]} in {job.masks}, got {got}")
+    return os.path.join(job.masks, found[0])
+
+
+@lru_cache(maxsize=8)
+def _masks_in(folder: str, fingerprint: str) -> Mapping[str, list[str]]:
+    """Path without suffix -> the pictures of that name, below a folder whose files have this fingerprint."""
+    del fingerprint  # for the cache alone
+    found: dict[str, list[str]] = {}
+    for path in sources.below(folder):
+        if path.lower().endswith(SUFFIXES):
+            found.setdefault(str(PurePosixPath(path).with_suffix("")), []).append(path)
+    return found
 
 
 def _batched(photo: Photo) -> np.ndarray:

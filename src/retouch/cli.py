@@ -184,6 +184,8 @@ def mask(
     from retouch import files
     from retouch.masks import parse_ratio
 
+    if like is not None and output.exists() and like.exists() and output.samefile(like):
+        raise RetouchError(f"expected an output apart from the photo, got {output} for both")
     bounds = None if ratio is None else parse_ratio(ratio)
     height, width = files.picture_size(like, size)
     share = files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)

@@ -156,6 +156,8 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
             image = formats.loaded(image)
         pixels, mode, palette, icc = _pixels(image, name, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if 2 in image.tag_v2.get(339, ()):
+            raise ImageError(f"expected whole numbers from 0 up, got signed ones in {name}")
         if (more := image.tag_v2.get(277, 1) - len(image.getbands())) > 0:
             notes.append(f"{more} channel{'s' if more > 1 else ''} beyond {image.mode} left out")
         if image.tag_v2.get(338, (0,))[0] == 1 and mode == "RGBA":
@@ -174,14 +176,14 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         dpi=dpi[::-1] if dpi and (lying or orientation >= 5) else dpi,
         format=kind if kind in FORMATS else "PNG",
         lossless=lossless,
-        jpeg=_jpeg_tables(image),
+        jpeg=_jpeg_tables(image, turned=orientation >= 5),
         **others,
         notes=tuple(notes),
     )
 
 
-def _jpeg_tables(image: Image.Image) -> JpegTables | None:
-    """The compression of a grey or RGB JPEG that was opened, not made."""
+def _jpeg_tables(image: Image.Image, *, turned: bool) -> JpegTables | None:
+    """The compression of a grey or RGB JPEG that was opened, not made; ``turned`` by 90 degrees, as the pixels are."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode not in ("L", "RGB"):
         return None
     used = [component[3] for component in image.layer]
@@ -190,8 +192,11 @@ def _jpeg_tables(image: Image.Image) -> JpegTables | None:
     if not used or any(len(image.quantization.get(key, ())) != 64 for key in used):
         return None
     tables = tuple(tuple(image.quantization[key]) for key in used)
-    # A subsampling that Pillow cannot write (-1) becomes 4:4:4: larger, but nothing is lost.
+    # A subsampling that Pillow cannot write (-1, and a turned 4:2:2) becomes 4:4:4: larger, but nothing is lost.
     sampling = max(0, JpegImagePlugin.get_sampling(image))
+    if turned:
+        tables = tuple(tuple(table[8 * (i % 8) + i // 8] for i in range(64)) for table in tables)
+        sampling = 0 if sampling == 1 else sampling
     rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
     return JpegTables(tables, sampling, bool(image.info.get("progressive")), rgb)
 

@@ -98,7 +98,10 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         OSError: the disk refuses. What was measured stays; the same command goes on from there.
     """
     settings = _with_protocol(settings)
-    index = sources.index(settings.data, beside=settings.output)
+    folders = [spec for spec in settings.masks if spec.partition(":")[0] not in masks.KINDS]
+    index = sources.index(settings.data, beside=[settings.output, *folders])
+    if len(set(index)) < len(index):
+        raise DataError("expected each photo once, got some of them twice in --data")
     named: dict[str, str] = {}
     for spec in settings.masks:
         _check_masks(spec)
@@ -108,7 +111,6 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
                 f"expected masks of different names, which the results tell apart, got {other} and {spec}"
             )
     weights = {name: load(name, threads=settings.cores).sha256[:SUM] for name in settings.model}
-    folders = [spec for spec in settings.masks if spec.partition(":")[0] not in masks.KINDS]
     holes = {cases.masks_name(spec): sources.fingerprint(sources.index((spec,)))[:SUM] for spec in folders}
     sums = {"model": weights, "masks": holes}
     cases.networks(settings.lpips, settings.features, settings.cores)

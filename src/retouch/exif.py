@@ -19,7 +19,10 @@ ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
 # What describes the picture rather than its storage, where EXIF is taken from a TIFF's own directory.
-DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD)
+DESCRIPTIVE = (
+    269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD,
+    33550, 33922, 34264, 34735, 34736, 34737,  # where on the earth, as GeoTIFF says it
+)  # fmt: skip
 
 _lock = threading.Lock()
 

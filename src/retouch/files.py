@@ -108,6 +108,8 @@ def run(
             one are written to ``output`` with -1, -2, ... before its suffix.
     """
     started = time.perf_counter()
+    if _same(image, mask):
+        raise MaskError(f"expected a photo and its mask, got {os.fspath(image)} for both")  # type: ignore[arg-type]
     photo = images.read(image)
     hole = images.read_mask(mask, photo.size)
     share = float(hole.mean())
@@ -115,7 +117,7 @@ def run(
     answers = ready.answers(variants if share else 1)
     targets = _targets(output, len(answers))
     for wanted in filter(None, targets):
-        if isinstance(mask, str | os.PathLike) and wanted.exists() and wanted.samefile(mask):
+        if _same(wanted, mask):
             raise ImageError(f"expected an output apart from the mask, got {wanted} for both")
         lost = images.check_output(wanted, photo, overwrite=overwrite)
         photo = replace(photo, notes=tuple(dict.fromkeys((*photo.notes, *lost))))
@@ -131,12 +133,19 @@ def run(
                 and images.format_of(target) == photo.format
             ):
                 writing.atomic_write(target, Path(image).read_bytes(), overwrite=overwrite)
+                completed = replace(completed, notes=())  # what reading converts is not converted in a copy
             else:
                 images.write(completed, target, overwrite=overwrite)
         now = time.perf_counter()
         completions.append(Completed(completed, target, ready.name, share, now - started))
         started = now
     return completions
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether both are paths, and of one file."""
+    paths = [path for path in (one, other) if isinstance(path, str | os.PathLike)]
+    return len(paths) == 2 and all(map(os.path.exists, paths)) and os.path.samefile(*paths)
 
 
 def _targets(output: str | os.PathLike[str] | None, count: int) -> list[Path | None]:
@@ -151,11 +160,15 @@ def completed_path(image: str | os.PathLike[str]) -> Path:
     """Where a completion goes by default: ``NAME-completed.EXT`` beside the photo.
 
     Raises:
-        ImageError: the photo has no name.
+        ImageError: the photo has no name, or one without a suffix.
     """
     path = Path(image)
     if not path.name:
         raise ImageError(f"expected the file of a photo, got {os.fspath(image)!r}")
+    if not path.suffix:
+        raise ImageError(
+            f"expected an output (--output) for a photo whose name has no suffix, got none: {path}"
+        )
     return path.with_name(f"{path.stem}-completed{path.suffix}")
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "write",
 ]
 
+NOISE = 32  # luma that compression may leave in a black JPEG
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as Pillow's and OpenCV's grey
 
 
@@ -65,8 +66,9 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
         (H, W) bool, True = missing.
 
     Raises:
-        MaskError: the mask has another size than the image, 8-bit values in 16 bits, 0 and 1 in 8, or colours of
-            one kind under an alpha channel that differs: what is to be filled seems to be in that.
+        MaskError: the mask has another size than the image, 8-bit values in 16 bits, 0 and 1 in 8, something
+            painted but nothing white, or colours of one kind under an alpha channel that differs: what is to be
+            filled seems to be in that.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -79,6 +81,8 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
         hole = _white(photo)
         if hole.all() or not hole.any():
             _check_alpha(photo)
+        if not hole.any():
+            _check_dark(photo)
     if hole.shape != tuple(size):
         known = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
         name = f": {os.fspath(known)}" if isinstance(known, str | os.PathLike) else ""
@@ -91,7 +95,6 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
 
 def _white(photo: Photo) -> np.ndarray:
     """(H, W) bool: where the luma is at least half of the range."""
-    half = 128 if photo.depth == 8 else 32768
     pixels = photo.pixels
     if photo.depth == 16 and 0 < (most := int(pixels.max())) <= 255:
         raise MaskError(
@@ -99,13 +102,26 @@ def _white(photo: Photo) -> np.ndarray:
         )
     if photo.depth == 8 and photo.mode == "L" and int(pixels.max()) == 1:
         raise MaskError("expected a mask with white at 255, got one of 0 and 1 alone")
+    return _luma(photo) >= (128 if photo.depth == 8 else 32768)
+
+
+def _luma(photo: Photo) -> np.ndarray:
+    """(H, W), in the photo's own depth."""
+    pixels = photo.pixels
     if photo.palette is not None:
-        bright = np.rint(photo.palette[:, :3] @ LUMA) >= half
-        return np.asarray(bright[pixels[..., 0]])
+        return np.asarray(np.rint(photo.palette[:, :3] @ LUMA).astype(np.uint8)[pixels[..., 0]])
     if pixels.shape[2] < 3:
-        return np.asarray(pixels[..., 0] >= half)
+        return np.asarray(pixels[..., 0])
     code = cv2.COLOR_RGB2GRAY if pixels.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
-    return np.asarray(cv2.cvtColor(pixels, code)) >= half
+    return np.asarray(cv2.cvtColor(pixels, code))
+
+
+def _check_dark(photo: Photo) -> None:
+    """Refuses a mask in which something is painted but nothing white: a red one, one of labels."""
+    luma = _luma(photo)
+    least, most = (int(value) >> (photo.depth - 8) for value in (luma.min(), luma.max()))
+    if most > max(least, 0 if photo.lossless else NOISE):
+        raise MaskError(f"expected a mask with white (128 to 255), got none brighter than {most}")
 
 
 def _check_alpha(photo: Photo) -> None:

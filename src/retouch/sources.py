@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,7 +32,7 @@ class Source:
         return f"{self.path}: {self.name}" if self.name else self.path
 
 
-def index(data: Sequence[str], *, beside: Path | None = None) -> tuple[Source, ...]:
+def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[Source, ...]:
     """Lists every photo of a set, in an order that depends on the names alone.
 
     Args:
@@ -40,18 +40,20 @@ def index(data: Sequence[str], *, beside: Path | None = None) -> tuple[Source, .
             ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
             ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. Members of shards named
             ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot.
-        beside: a folder that the work writes into; where it lies in one of the photos, it is left out.
+        beside: folders that the work writes into, or that hold masks; where one lies in a folder of photos, it is
+            left out.
 
     Raises:
         DataError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
     """
     sources: list[Source] = []
-    own = os.path.join(os.path.abspath(beside), "") if beside else ""
+    others = [os.path.join(os.path.abspath(folder), "") for folder in beside]
     for spec in data:
         path, times = _split(spec)
         files = _files(path)
-        if own and not os.path.join(os.path.abspath(path), "").startswith(own):
-            files = [file for file in files if not os.path.abspath(file).startswith(own)]
+        for other in others:
+            if not os.path.join(os.path.abspath(path), "").startswith(other):
+                files = [file for file in files if not os.path.abspath(file).startswith(other)]
         found = [source for file in files for source in _sources(file)]
         if not found:
             raise DataError(

@@ -21,12 +21,13 @@ LONGEST = 255  # bytes that a file's or folder's name may have on the usual file
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: paths or addresses of photo and mask, the output's path in OUTPUT, a model or nothing."""
+    """One line: paths or addresses of photo and mask, the output's path in OUTPUT, a model or nothing; its place."""
 
     image: str
     mask: str
     output: str
     model: str
+    where: str
 
 
 def read(path: str) -> list[Entry]:
@@ -95,7 +96,7 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
             raise DataError(f"{where}: expected text for {name}, got {value!r}")
         if name in NEEDED and not str(value).strip():
             raise DataError(f"{where}: expected a path for {name}, got none")
-    image, mask = (_from(folder, row[name], where) for name in NEEDED)
+    image, mask = (_from(folder, row[name]) for name in NEEDED)
     output = row.get("output") or _own_name(row["image"])
     try:
         images.format_of(output)
@@ -106,7 +107,7 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
     if not _names_a_file(output):
         kind = f"whole characters, no NUL, at most {LONGEST} bytes between slashes"
         raise DataError(f"{where}: expected an output that can name a file ({kind}), got {output!r}")
-    return Entry(image, mask, posixpath.normpath(output), row.get("model") or "")
+    return Entry(image, mask, posixpath.normpath(output), row.get("model") or "", where)
 
 
 def _names_a_file(output: str) -> bool:
@@ -116,13 +117,10 @@ def _names_a_file(output: str) -> bool:
         return False
 
 
-def _from(folder: str, path: str, where: str) -> str:
-    """A path as the list gives it, from the list's folder; of local ones there has to be a file."""
+def _from(folder: str, path: str) -> str:
+    """A path as the list gives it, from the list's folder."""
     path = storage.plain(path)
-    path = path if storage.is_address(path) or path.startswith("/") else storage.join(folder, path)
-    if not storage.is_address(path) and not storage.is_file(path):
-        raise DataError(f"{where}: expected a picture, got no such file: {path}")
-    return path
+    return path if storage.is_address(path) or path.startswith("/") else storage.join(folder, path)
 
 
 def _own_name(image: str) -> str:

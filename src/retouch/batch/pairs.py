@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 import tarfile
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, and what cannot be: photos without a mask, masks without a photo (their names)."""
+    """What is to be done, and what cannot be: photos without a mask, masks without a photo.
+
+    These are names; of a list, its lines with the file that is not there.
+    """
 
     jobs: tuple[Job, ...]
     maskless: tuple[str, ...] = ()
@@ -83,12 +87,7 @@ def plan(images: str, masks: str, output: str, model: str) -> Plan:
             raise DataError(
                 f"expected LIST OUTPUT, as {images} names the masks too; got MASKS as well: {masks}"
             )
-        found = Plan(
-            tuple(
-                Job(Source(e.image, "", 0, -1), Source(e.mask, "", 0, -1), e.output, e.model or model)
-                for e in lists.read(images)
-            )
-        )
+        found = _listed(images, model)
     else:
         masks = storage.plain(masks)
         for given in (images, masks):
@@ -116,11 +115,28 @@ def _searches(given: str, output: str) -> bool:
     return "**" in wanted or found
 
 
+def _listed(path: str, model: str) -> Plan:
+    """The lines of a list. Whether local files are there is seen at once, as it is of folders."""
+    jobs, maskless, photoless = list[Job](), list[str](), list[str]()
+    for entry in lists.read(path):
+        lacks = [p for p in (entry.image, entry.mask) if not storage.is_address(p) and not storage.is_file(p)]
+        if entry.image in lacks:
+            photoless.append(f"{entry.where}: {entry.image}")
+        elif lacks:
+            maskless.append(f"{entry.where}: {entry.mask}")
+        else:
+            image, mask = (Source(p, "", 0, -1) for p in (entry.image, entry.mask))
+            jobs.append(Job(image, mask, entry.output, entry.model or model))
+    return Plan(tuple(jobs), tuple(maskless), tuple(photoless))
+
+
 def _paired(images: str, masks: str, model: str) -> Plan:
     photos = list(_found(images, "photos"))
     if masks == images:
         kept = [m for m in photos if m.key.endswith(BESIDE)]
         white = [_Found(m.source, m.key.removesuffix(BESIDE), m.name) for m in kept]
+        if not kept:
+            raise DataError(f"{masks}: expected a mask beside each photo, NAME{BESIDE}.EXT, got none")
     elif masks.lower().endswith(PICTURES) and storage.is_file(masks):
         white, kept = [], [_Found(Source(masks, "", 0, -1), "", masks)]
     elif "/" not in masks and not _is_there(masks):  # beside each photo, in a folder of this name
@@ -145,7 +161,8 @@ def _matched(photos: Sequence[_Found], masks: Sequence[_Found], everyone: Source
         by_key[mask.key].append(mask)
     jobs, maskless, used = list[Job](), list[str](), set[Source]()
     for photo in photos:
-        fitting = by_key.get(posixpath.join(posixpath.dirname(photo.key), posixpath.basename(photo.name)))
+        whole = unicodedata.normalize("NFC", posixpath.basename(photo.name))
+        fitting = by_key.get(posixpath.join(posixpath.dirname(photo.key), whole))
         fitting = fitting or by_key.get(photo.key, [])
         if len(fitting) > 1:  # a.png's before that of a.jpg
             fitting = [m for m in fitting if _suffix(m.name) == _suffix(photo.name)] or fitting
@@ -179,6 +196,7 @@ def _found(spec: str, what: str) -> Iterator[_Found]:
             empty = False
             # The photos of a shard that stands alone pair by their own names, those of many by the shard's too.
             key = source.name if source.name and source.path == spec else inner
+            key = unicodedata.normalize("NFC", key)  # é is one character, or e and an accent, as on a Mac
             fits = tail and key.endswith(tail)  # not so in a folder that the pattern has found
             yield _Found(source, key.removesuffix(tail) if fits else posixpath.splitext(key)[0], inner)
     if empty:
@@ -214,7 +232,8 @@ def _parts(spec: str) -> tuple[str, str, str]:
     parts = spec.split("/")
     first = next(i for i, part in enumerate(parts) if any(c in part for c in storage.MAGIC))
     tail = re.split(r"[*?\]]", parts[-1])[-1]
-    return "/".join(parts[:first]), "/".join(parts[first:]), tail if tail != parts[-1] else ""
+    tail = unicodedata.normalize("NFC", tail) if tail != parts[-1] else ""
+    return "/".join(parts[:first]), "/".join(parts[first:]), tail
 
 
 def _without_folder(key: str) -> str:

@@ -64,7 +64,7 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
     target, share, notes = images.format_of(job.output), float(hole.mean()), list(picture.notes)
     lost = images.check_holds(target, picture, job.output)  # before the work
     if share == 0 and target == picture.format:
-        data = photo
+        data, notes = photo, []  # what reading converts is not converted in a copy
     else:
         notes += lost
         # Under its own name: the photo's pixels, which are large, go before the encoder's come.

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -99,6 +99,7 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
         files = [_encoded(picture) for picture in completed]
     else:
         files = [(ask.image, MEDIA[photo.format])]
+        photo = replace(photo, notes=())  # what reading converts is not converted in a copy
     return Answer(
         files=tuple(data for data, _ in files),
         media=files[0][1],

@@ -40,7 +40,7 @@ class Pool:
         self.running = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closing = False
-        self._stops: set[threading.Event] = set()
+        self._stops: dict[threading.Event, float] = {}  # of what runs, and when it began
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     async def run(self, work: Callable[[Progress], T], tell: Progress | None = None) -> T:
@@ -105,8 +105,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         stop = threading.Event()
-        self._stops.add(stop)
-        started = time.monotonic()
+        self._stops[stop] = started = time.monotonic()
 
         def progress(number: int, total: int) -> None:
             if stop.is_set():
@@ -115,7 +114,7 @@ class Pool:
                 loop.call_soon_threadsafe(tell, number, total)
 
         def settle(result: T | None, error: BaseException | None) -> None:
-            self._stops.discard(stop)
+            self._stops.pop(stop, None)
             self._recent.append(time.monotonic() - started)
             self._leave()
             if done.cancelled():
@@ -137,7 +136,7 @@ class Pool:
         try:
             threading.Thread(target=body, name="retouch-work", daemon=True).start()
         except RuntimeError as error:  # as where a container allows no more
-            self._stops.discard(stop)
+            self._stops.pop(stop, None)
             self._leave()
             raise HttpError(503, "the server cannot start a thread now", {"Retry-After": "10"}) from error
         try:
@@ -148,7 +147,9 @@ class Pool:
     def _wait_estimate(self) -> int:
         """Whole seconds until a place is probably free."""
         mean = sum(self._recent) / len(self._recent) if self._recent else 1
-        return max(1, min(60, math.ceil(mean / self.workers)))
+        # What runs has taken so long already: a photograph of another size than the recent ones.
+        youngest = time.monotonic() - max(self._stops.values(), default=time.monotonic())
+        return max(1, min(60, math.ceil(max(mean, youngest) / self.workers)))
 
     def close(self, grace: float) -> None:
         """Refuses what comes and what waits; what runs is stopped after ``grace`` seconds."""
