@@ -427,6 +427,19 @@ def test_a_prediction_that_fits_is_left_alone() -> None:
         assert (complete(pixels, hole, Fake(SMALL, constant(0.2)), blend=blend) == 51).all()
 
 
+@pytest.mark.parametrize("blend", engine.BLENDS)
+def test_what_a_model_knows_of_the_border_bounds_its_correction(blend: engine.Blend) -> None:
+    """However different the pixels across the border are: here the truth, known to within 2 levels."""
+    pixels, hole = picture(32, 32), with_box((32, 32), (10, 10, 24, 24))
+    pixels[:, 18:] = 255 - pixels[:, 18:]
+    off = np.random.default_rng(0).choice([-2, 2], (32, 32, 1))
+    known = ((pixels + off * ~hole[..., None]) / 255).astype(np.float32).transpose(2, 0, 1)
+    done = complete(
+        pixels, hole, Fake(SMALL, lambda image, _: np.broadcast_to(known, image.shape)), blend=blend
+    )
+    assert np.abs(done.astype(int) - pixels).max() <= 3
+
+
 # Order, batches, seeds.
 
 
