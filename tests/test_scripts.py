@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,33 @@ def test_the_default_model_can_be_trained_again(tmp_path: Path) -> None:
             assert getattr(ours, name) == getattr(done, name), name
         assert (ours.init is None) == (done.init is None)
         assert config_of(words) == config_of(theirs)
+
+
+def test_a_wider_run_computes_the_same_and_can_be_trained(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from small import SMALL, write_faces
+    from widen_run import widen
+
+    from retouch.training.export import completion, crops
+    from retouch.training.loop import train
+
+    config = {**SMALL["glcic"].config, "residual": True}
+    settings = Settings(
+        data=(write_faces(tmp_path / "faces", 40),), output=tmp_path / "narrow", size=32, batch=2, steps=3, workers=0,
+        accelerator="cpu", sample_every=0,
+    )  # fmt: skip
+    train("glcic", settings, config)
+    widen(tmp_path / "narrow", tmp_path / "wide", 3 * config["width"])
+    (narrow, state), (wide, _) = (completion(tmp_path / name) for name in ("narrow", "wide"))
+    networks = [one.method.networks["generator"] for one in (narrow, wide)]
+    image, hole = map(torch.from_numpy, crops(settings.data, state)[0])
+    with torch.no_grad():
+        before, after = (network(image, hole) for network in networks)
+    assert torch.allclose(before, after, atol=1e-6) and before.std() > 0
+    few, many = (sum(p.numel() for p in network.parameters()) for network in networks)
+    assert many > 5 * few
+    onward = replace(settings, output=tmp_path / "onward", init=tmp_path / "wide")
+    assert train("glcic", onward, config | {"width": 3 * config["width"]}).step == 3
 
 
 def test_what_is_kept_of_a_run_is_small_and_tells_all(tmp_path: Path) -> None:
