@@ -38,6 +38,11 @@ def test_help_prints_every_setting_with_its_default_and_source(name, capsys):
     assert "quick" in printed
 
 
+def test_help_has_no_markup(capsys):
+    assert main(["train", "--help"]) == 0
+    assert "``" not in capsys.readouterr().out
+
+
 def test_help_needs_no_pytorch():
     code = (
         "import sys; from retouch.cli import main; main(['train', 'glcic', '--help']); "

@@ -294,15 +294,25 @@ def test_a_process_that_never_comes_is_one_line(tmp_path: Path) -> None:
     assert said(done.stderr) == ["retouch: expected 2 processes, got fewer within 0:00:01"]
 
 
+STRICT = """
+import sys
+from retouch.cli import main
+from retouch.training import data
+data.TRIES = 1  # no other photo stands for one that cannot be read
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_what_stops_one_process_is_said_once(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", 6)
     order = data._order(6, 0, 0)
     names = [source.label for source in sources.index((photos,))]
     broken = Path(names[order[3]])  # in the second process's part of the first batch
     broken.write_bytes(b"not a photo")
-    done = subprocess.run(
-        command(photos, tmp_path / "run"), env=environment(), capture_output=True, text=True, timeout=SECONDS
-    )
+    script = tmp_path / "strict.py"
+    script.write_text(STRICT)
+    words = command(photos, tmp_path / "run", [script])
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=SECONDS)
     (line,) = said(done.stderr)
     assert (done.returncode, done.stdout) == (2, "") and str(broken) in line
 

@@ -12,6 +12,7 @@ from small import SMALL, STATE
 
 from retouch.boxes import Limits
 from retouch.cards import parse_card
+from retouch.cli import main
 from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
 from retouch.models import load
@@ -157,17 +158,32 @@ def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels)
     settings = Settings(data=(str(tmp_path / "*.png"),), output=tmp_path, **drawn)
     state = {"settings": plain(settings)}
     own = data.Photos(index(settings.data), settings, data.SAMPLES)
-    got = export._samples(settings.data, state)
+    got = export.crops(settings.data, state)
     for number in (0, 7, 31):
         image, hole = own[number]
         np.testing.assert_array_equal(got[number][0][0], (image.float() / 255 * ~hole).numpy())
         np.testing.assert_array_equal(got[number][1][0], hole.float().numpy())
     for name in ("whole", "jitter", "colour", "mirror"):  # a run from before them
         del state["settings"][name]
-    assert len(export._samples(settings.data, state)) == len(got) == 32
+    assert len(export.crops(settings.data, state)) == len(got) == 32
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_run_on_whole_photographs_makes_a_model_of_whole_pictures(whole):
-    state = {"method": "glcic", "settings": {"size": 64, "mask_size": 0, "whole": whole}}
-    assert export.window_limits(state) == Limits(native=64, multiple=4, largest=128, whole=whole)
+@pytest.mark.parametrize(("whole", "canvas", "native"), [(False, 0, 64), (False, 128, 128), (True, 128, 64)])
+def test_a_run_on_whole_photographs_makes_a_model_of_whole_pictures(whole, canvas, native):
+    state = {"method": "glcic", "settings": {"size": 64, "mask_size": canvas, "whole": whole}}
+    assert export.window_limits(state) == Limits(native=native, multiple=4, largest=2 * native, whole=whole)
+
+
+def test_networks_that_a_run_never_came_to_are_told(tmp_path, capsys):
+    begun = {"generator": True, "critic": True, "inverter": False, "enhancement": False}
+    numbers = {name: {"begun": value} for name, value in begun.items()}
+    run = make_run(tmp_path / "run", "wgan", optimizers=numbers)
+    told = "Not trained, as the run ended at step 3: inverter, enhancement."
+    assert main(["export", str(run), "--name", "tiny", "--output", str(tmp_path), "--notes", "Small."]) == 0
+    assert f"note: {told}\n" in capsys.readouterr().out
+    assert parse_card((tmp_path / "tiny.json").read_bytes(), "tiny.json").notes == f"Small. {told}"
+    later = make_run(
+        tmp_path / "later", "wgan", optimizers=numbers, init="run"
+    )  # which may have trained them
+    assert export.export(later, "later", tmp_path)
+    assert parse_card((tmp_path / "later.json").read_bytes(), "later.json").notes == ""

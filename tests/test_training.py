@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +28,12 @@ from small import STATE
 from torch import Tensor, nn
 
 import retouch
+from retouch import sources
 from retouch.errors import DataError, TrainingError
-from retouch.training import checkpoints, loop
+from retouch.training import checkpoints, data, loop
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.loop import Finished, train
+from retouch.training.process import restored
 from retouch.training.progress import progress
 from retouch.training.settings import Settings, configure
 
@@ -148,6 +152,7 @@ def test_a_run_writes_checkpoint_logs_and_samples(photos: str, tmp_path: Path) -
     state, weights = read_checkpoint(output)
     assert (state["step"], state["images"], state["images_before"]) == (6, 24, 0)
     assert state["method"] == "tiny" and state["config"]["width"] == 5 and state["settings"]["batch"] == 4
+    assert all(numbers["begun"] for numbers in state["optimizers"].values())
     assert state["photos"] == 10 and state["versions"]["torch"] == torch.__version__
     networks = ("generator", "discriminator")
     assert set(weights) == {f"{name}{end}" for name in networks for end in ("", ".ema", ".optimizer")}
@@ -214,6 +219,29 @@ def test_threads_random_state_and_handlers_are_put_back(photos: str, tmp_path: P
     assert state() == before
 
 
+def test_threads_of_python_that_overlap_put_back_what_the_first_found() -> None:
+    def threads() -> int:
+        with ThreadPoolExecutor(1) as new:  # a new one sees the process's count
+            return new.submit(torch.get_num_threads).result()
+
+    before, entered = threads(), threading.Event()
+    left = threading.Event()
+
+    def second() -> int:
+        with restored(before + 1):
+            entered.set()
+            left.wait(60)
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        with restored(before + 1):
+            after = pool.submit(second)
+            assert entered.wait(60)
+        left.set()
+        assert after.result() == before
+    assert threads() == torch.get_num_threads() == before
+
+
 # going on
 
 
@@ -264,6 +292,58 @@ def test_a_run_from_before_a_setting_existed_is_resumed(photos: str, tmp_path: P
     assert run(photos, output, steps=2, resume=True).step == 2
 
 
+def cut(photos: str, position: int) -> tuple[Path, bytes]:
+    """Makes the photo at a position of the first epoch unreadable, at its size; gives it and what it held."""
+    paths = [source.path for source in sources.index((photos,))]
+    file = Path(paths[data._order(len(paths), 0, 0)[position]])
+    held = file.read_bytes()
+    file.write_bytes(bytes(len(held)))
+    return file, held
+
+
+def test_a_run_with_a_photo_that_cannot_be_read_is_resumed_exactly(
+    photos: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = cut(photos, 9)
+    run(photos, tmp_path / "whole")
+    assert capfd.readouterr().err.count(f"left out: {file}") == 1
+    for steps in (2, 6):
+        run(photos, tmp_path / "parts", steps=steps, resume=steps > 2, workers=steps // 6)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_what_was_learned_is_saved_where_photos_fail(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, tmp_path / "whole")
+    file, held = cut(photos, 9)  # of the third step
+    monkeypatch.setattr(data, "TRIES", 1)
+    with pytest.raises(TrainingError, match=file.name):
+        run(photos, tmp_path / "run")
+    assert read_checkpoint(tmp_path / "run")[0]["step"] == 2
+    file.write_bytes(held)
+    run(photos, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "run")
+    cut(photos, 0)  # of the first: there is nothing to save
+    with pytest.raises(TrainingError, match="expected a photo"):
+        run(photos, tmp_path / "none")
+    assert not checkpoints.holds_run(tmp_path / "none")
+
+
+def test_the_same_photos_elsewhere_are_the_same_run(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, tmp_path / "whole")
+    output = run(photos, tmp_path / "run", steps=2).run
+    with pytest.raises(TrainingError, match="photos"):
+        run(f"{photos}=2", output, resume=True)
+    Path(photos).rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    run("moved", output, resume=True)
+    assert_same(tmp_path / "whole", output)
+    assert read_checkpoint(output)[0]["settings"]["data"] == ["moved"]
+
+
 def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "a")
     run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=tmp_path / "a", size=8)
@@ -274,7 +354,7 @@ def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Pat
     for name, tensor in start["generator"].items():
         assert torch.equal(tensor, end["generator.ema"][name])
         assert torch.equal(tensor, start["generator.ema"][name])
-    assert not start["generator.optimizer"]
+    assert not start["generator.optimizer"] and not state["optimizers"]["generator"]["begun"]
 
 
 # settings that only the method knows to be wrong
@@ -539,6 +619,35 @@ def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_another_process_saves_in_its_last_moment_is_kept(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """It ends after this one has looked for a checkpoint, and before this one has the folder for itself."""
+    output, alone = tmp_path / "run", loop.alone
+    state, weights = read_checkpoint(run(photos, tmp_path / "other", steps=3).run)
+    if resume:
+        run(photos, output, steps=1)
+
+    def late(folder: Path) -> AbstractContextManager[None]:
+        write_checkpoint(folder, state, weights)
+        return alone(folder)
+
+    monkeypatch.setattr(loop, "alone", late)
+    with pytest.raises(
+        TrainingError, match=r"run: expected no other process .* got its checkpoint of step 3"
+    ):
+        run(photos, output, resume=resume)
+    assert read_checkpoint(output)[0]["step"] == 3
+
+
+def test_a_checkpoint_of_a_later_step_is_never_removed(tmp_path: Path) -> None:
+    for step in (1, 5, 3):
+        write_checkpoint(tmp_path, STATE | {"step": step}, {"generator": {"w": torch.ones(2)}})
+    assert read_checkpoint(tmp_path)[0]["step"] == 5
+    assert sorted(left.name for left in (tmp_path / "checkpoint").iterdir()) == ["0000000003", "0000000005"]
+
+
 def changed(file: Path, name: str, *value: object) -> None:
     """A JSON object with another value of one name, or without it."""
     document = json.loads(file.read_text())
@@ -575,6 +684,8 @@ def test_init_that_does_not_fit_is_one_line(photos: str, tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
     with pytest.raises(TrainingError, match="without a checkpoint"):
         run(photos, tmp_path / "other", init=tmp_path / "none")
+    with pytest.raises(TrainingError, match=r"run: expected a run of other, got one of tiny$"):
+        train("other", settings(photos, tmp_path / "other", init=tmp_path / "run"), entry=ENTRY)
 
 
 def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Path) -> None:
@@ -615,6 +726,8 @@ def test_configure_types_what_the_command_gives_as_text() -> None:
     given = {"width": "7", "rate": "1e-3", "noise": "False", "label": "5"}
     assert configure(Config, given) == Config(width=7, rate=1e-3, noise=False, label="5")
     assert type(configure(Config, {"rate": 1}).rate) is float
+    # as the help shows them
+    assert configure(Config, {"width": "100_000", "rate": "1_0.5"}) == Config(width=100_000, rate=10.5)
 
 
 @pytest.mark.parametrize(

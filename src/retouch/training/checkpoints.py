@@ -71,9 +71,57 @@ def read_checkpoint(
     raise TrainingError(f"{run}: expected the folder of a training run, got one without a checkpoint")
 
 
+def newest(run: str | os.PathLike[str]) -> int:
+    """The step of a run's newest checkpoint; -1 where there is none."""
+    found = _whole(Path(run) / "checkpoint")
+    return int(found[-1].name) if found else -1
+
+
 def holds_run(run: str | os.PathLike[str]) -> bool:
     """Whether a folder holds a training run, that is, a checkpoint."""
-    return bool(_whole(Path(run) / "checkpoint"))
+    return newest(run) >= 0
+
+
+def start(method: str, settings: Settings) -> tuple[dict[str, Any], Weights]:
+    """The state and weights that a run begins with: fresh, of the run to resume, or of another's averages.
+
+    Raises:
+        TrainingError: a run where none should be, none where one should be, or one of another method to start from.
+    """
+    if settings.resume:
+        state, weights = read_checkpoint(settings.output)
+        if "counts" not in state:  # of an earlier version: the means begin anew
+            state |= {"sums": {}, "counts": {}}
+        return state, weights
+    if holds_run(settings.output):
+        raise TrainingError(
+            f"{settings.output}: expected a folder without a run, got one (--resume goes on with it)"
+        )
+    state = {
+        "step": 0,
+        "images": 0,
+        "images_before": 0,
+        "seconds": 0.0,
+        "sums": {},
+        "counts": {},
+        "init": None,
+    }
+    if settings.init is None:
+        return state, {}
+    other, weights = read_checkpoint(settings.init, lambda group: group.endswith(".ema"))
+    if other["method"] != method:
+        raise TrainingError(f"{settings.init}: expected a run of {method}, got one of {other['method']}")
+    state |= {"images_before": other["images"] + other["images_before"], "init": str(settings.init)}
+    return state, weights
+
+
+def check_newest(run: Path, step: int) -> None:
+    """Raises TrainingError where a run's newest checkpoint is no longer the one of this step (-1: none)."""
+    if (found := newest(run)) != step:
+        raise TrainingError(
+            f"{run}: expected no other process to train here, got its checkpoint of step {found} "
+            "(--resume goes on with it)"
+        )
 
 
 def write_checkpoint(
@@ -108,7 +156,7 @@ def write_checkpoint(
             draft.rename(target)
         _flush(folder)
         for other in folder.iterdir():
-            if other != target:
+            if other.name < target.name:  # earlier steps, and drafts, whose names begin with a dot
                 shutil.rmtree(other, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)  # a full disk needs the space
@@ -128,7 +176,10 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def optimizer_numbers(optimizer: Optimizer) -> dict[str, Any]:
-    """What an optimiser's state holds beside tensors: parameter groups, and numbers by INDEX.NAME."""
+    """What an optimiser's state holds beside tensors: parameter groups, and numbers by INDEX.NAME.
+
+    ``begun`` is whether it keeps anything of a step done.
+    """
     state = optimizer.state_dict()
     numbers = {
         f"{index}.{name}": value
@@ -136,7 +187,7 @@ def optimizer_numbers(optimizer: Optimizer) -> dict[str, Any]:
         for name, value in values.items()
         if not isinstance(value, Tensor)
     }
-    return {"groups": state["param_groups"], "numbers": numbers}
+    return {"groups": state["param_groups"], "numbers": numbers, "begun": bool(state["state"])}
 
 
 def load_optimizer(optimizer: Optimizer, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from retouch.cards import parse_card
 from retouch.errors import TrainingError, needs
 from retouch.terminal import say
 from retouch.training import describe
@@ -83,7 +84,10 @@ def export(
         quantize=quantize,
         overwrite=overwrite,
     )
-    say(f"{path}: exported, with its card {path.with_suffix('.json').name} beside it")
+    card = path.with_suffix(".json")
+    say(f"{path}: exported, with its card {card.name} beside it")
+    if added := parse_card(card.read_bytes(), str(card)).notes.removeprefix(notes).strip():
+        say(f"note: {added}")
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

@@ -7,9 +7,11 @@ at sample n, whatever the number of workers or devices.
 """
 
 import signal
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from retouch import masks
 from retouch.errors import RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
+from retouch.terminal import one_line
 from retouch.training.settings import Settings
 from retouch.workers import unforked
 
@@ -28,20 +31,27 @@ DRAWS = 200  # tries for such a hole before giving up
 GRACE = 10  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
 TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is shown in the sample grids
 
+TRIES = 20  # photos in a row that cannot be read, at which a run ends
+
 Batch = tuple[Tensor, Tensor]  # images and holes
+Sample = tuple[Tensor, Tensor, list[str]]  # image, hole, and what is wrong with photos that were left out
 
 
 def decode(source: Source) -> np.ndarray:
     """Reads one photo as (H, W, 3) uint8 RGB, EXIF orientation applied, alpha dropped.
 
     Raises:
-        TrainingError: unreadable; names the file, and the shard that holds it.
+        TrainingError: unreadable; names the file, and the shard that holds it. OpenCV's own words are kept off the
+            screen.
     """
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         data = read_bytes(source)
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except (OSError, cv2.error) as error:
         raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if pixels is None:
         raise TrainingError(f"{source.label}: expected a photo, got {len(data)} bytes that do not decode")
     return np.asarray(pixels, np.uint8)
@@ -135,7 +145,8 @@ def _order(photos: int, seed: int, epoch: int) -> np.ndarray:
 class Photos(Dataset[Batch]):
     """The samples of a training run by number: sample n is photo ``n % photos`` of epoch ``n // photos``.
 
-    A sample is an image (3, size, size) uint8 RGB and a hole (1, size, size) bool, True = missing.
+    A sample is an image (3, size, size) uint8 RGB and a hole (1, size, size) bool, True = missing. For a photo that
+    cannot be read stands the next one of the epoch, in every process and whenever the sample is drawn.
     """
 
     sources: tuple[Source, ...]
@@ -143,30 +154,51 @@ class Photos(Dataset[Batch]):
     stream: int = TRAINING
 
     def __getitem__(self, number: int) -> Batch:
+        image, missing, _ = self.sample(number)
+        return image, missing
+
+    def sample(self, number: int) -> Sample:
+        """One sample, and a line for each photo that was left out.
+
+        Raises:
+            TrainingError: ``TRIES`` photos in a row that cannot be read; a hole that cannot be drawn.
+        """
         asked = self.settings
         epoch, position = divmod(number, len(self.sources))
-        source = self.sources[_order(len(self.sources), asked.seed, epoch)[position]]
+        photo, left_out = self._readable(epoch, position)
         rng = np.random.default_rng((asked.seed, epoch, position, self.stream))
         image = crop(
-            decode(source), asked.size, asked.zoom, rng,
+            photo, asked.size, asked.zoom, rng,
             whole=asked.whole, jitter=asked.jitter, colour=asked.colour, mirror=asked.mirror,
         )  # fmt: skip
         missing = hole(asked.kinds(), asked.ratio, asked.size, asked.mask_size or asked.size, rng)
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(missing[None].copy())
+        pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        return pixels, torch.from_numpy(missing[None].copy()), left_out
 
-    def __getitems__(self, numbers: list[int]) -> list[Batch] | TrainingError:
+    def _readable(self, epoch: int, position: int) -> tuple[np.ndarray, list[str]]:
+        """The photo at a position of an epoch's order or the next one that can be read, and why others cannot."""
+        count, left_out = len(self.sources), list[str]()
+        order = _order(count, self.settings.seed, epoch)
+        for place in range(position, position + min(TRIES, count)):
+            try:
+                return decode(self.sources[order[place % count]]), left_out
+            except TrainingError as error:
+                left_out.append(str(error))
+        raise TrainingError(f"{left_out[0]} (photos in a row that cannot be read: {len(left_out)})")
+
+    def __getitems__(self, numbers: list[int]) -> list[Sample] | TrainingError:
         """A batch at once, for the loader; an error is a value: workers wrap what is raised in a trace."""
         try:
-            return [self[number] for number in numbers]
+            return [self.sample(number) for number in numbers]
         except RetouchError as error:
             return error if isinstance(error, TrainingError) else TrainingError(str(error))
 
 
-def _collate(samples: list[Batch] | TrainingError) -> Batch | TrainingError:
+def _collate(samples: list[Sample] | TrainingError) -> Sample | TrainingError:
     if isinstance(samples, TrainingError):
         return samples
-    images, holes = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack(holes)
+    images, holes, left_out = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(holes), list(chain(*left_out))
 
 
 @dataclass(frozen=True)
@@ -208,6 +240,8 @@ def batches(
 ) -> Generator[Batch, None, None]:
     """Batches without end: (b, 3, size, size) uint8 and (b, 1, size, size) bool, b = ``batch // processes``.
 
+    Photos that cannot be read, for which others stand, are said on the standard error, each once.
+
     Args:
         photos: the samples.
         start: number of the first sample: the images that the run has seen.
@@ -218,8 +252,8 @@ def batches(
         pin: to page-locked memory, for a GPU.
 
     Raises:
-        TrainingError: while iterating: a photo that cannot be read, a hole that cannot be drawn, a subprocess that
-            died.
+        TrainingError: while iterating: photos none of which can be read, a hole that cannot be drawn, a subprocess
+            that died.
     """
     loader = DataLoader(
         photos,
@@ -231,11 +265,17 @@ def batches(
         multiprocessing_context=unforked(__name__) if workers else None,
         prefetch_factor=4 if workers else None,
     )
+    said = set[str]()
     try:
         for made in loader:
             if isinstance(made, TrainingError):
                 raise made
-            yield made[0], made[1]
+            images, holes, left_out = made
+            for line in left_out:
+                if line not in said:
+                    print(f"left out: {one_line(line)}", file=sys.stderr, flush=True)
+                said.add(line)
+            yield images, holes
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

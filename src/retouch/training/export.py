@@ -7,7 +7,7 @@ import io
 import logging
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,17 +72,17 @@ def completion(run: Path) -> tuple[Completion, dict[str, Any]]:
 
 
 def window_limits(state: dict[str, Any]) -> Limits:
-    """The windows for a run's weights: native is the canvas of its holes, the largest at most twice as much; whole as
-    the run's photographs were.
+    """The windows for a run's weights: native is the canvas of its holes, or the crops' size where these were whole
+    photographs; the largest is at most twice as much; whole as the run's photographs were.
 
     Beyond that a network is asked for what it has never seen, and the planner's shrunk photograph serves better.
     """
-    limits = METHODS[state["method"]].limits
-    canvas = min(state["settings"]["mask_size"] or state["settings"]["size"], limits.largest)
-    native = max(16, canvas) // limits.multiple * limits.multiple
+    limits, settings = METHODS[state["method"]].limits, state["settings"]
+    whole = settings.get("whole", False)  # which runs of old do not tell
+    canvas = settings["size"] if whole else settings["mask_size"] or settings["size"]
+    native = max(16, min(canvas, limits.largest)) // limits.multiple * limits.multiple
     smallest = native if limits.smallest == limits.native else min(limits.smallest, native)
     largest = min(2 * native, limits.largest)
-    whole = state["settings"].get("whole", False)  # which runs of old do not tell
     return replace(limits, native=native, largest=largest, smallest=smallest, whole=whole)
 
 
@@ -185,7 +185,7 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
             )
 
 
-def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
+def crops(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     """Crops of these photographs with holes, drawn as the run drew its own."""
     drawn = ("size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "seed")
     # older runs have fewer settings
@@ -199,6 +199,15 @@ def _samples(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
         known = image[None].float() / 255 * ~hole
         samples.append((known.numpy(), hole[None].float().numpy()))
     return samples
+
+
+def _untrained(state: dict[str, Any], networks: Iterable[str]) -> str:
+    """For the card: which of these networks a run never came to; none where it began with another run's."""
+    # older runs do not tell
+    names = [name for name in networks if not state["optimizers"].get(name, {}).get("begun", True)]
+    if not names or state.get("init"):
+        return ""
+    return f"Not trained, as the run ended at step {state['step']}: {', '.join(names)}."
 
 
 def command_line(state: dict[str, Any], run: Path) -> str:
@@ -247,7 +256,8 @@ def export(
         run: folder of the training run.
         name: of the model.
         output: folder for the two files; made where it is missing.
-        good_for, training_data, licence, notes: the card's words; the data by default as the run names it.
+        good_for, training_data, licence, notes: the card's words; the data by default as the run names it. Networks
+            that the run never came to are added to the notes.
         quantize: photographs, as for training; where given, the large convolutions are in 8 bits, by the ranges
             on crops and holes of these as the run had them, and the card's notes say how much that changed.
         overwrite: replace files of that name.
@@ -272,11 +282,12 @@ def export(
         raise ModelError(f"expected a method that is exported as ONNX to quantize, got {state['method']}")
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"expected an output folder, got a file: {output}")
-    limits, samples = window_limits(state), _samples(quantize, state) if quantize else []
+    limits, samples = window_limits(state), crops(quantize, state) if quantize else []
     data = to_safetensors(state["method"], module.method) if entry.searches else to_onnx(module, limits)
     if samples:
         data, changed = to_int8(data, samples)
         notes = f"{notes} {changed}".strip()
+    notes = f"{notes} {_untrained(state, module.method.networks)}".strip()
     card = Card(
         name=name,
         method=state["method"],

@@ -33,12 +33,12 @@ from retouch.methods import METHODS
 from retouch.training import data, together
 from retouch.training.checkpoints import (
     Weights,
-    holds_run,
+    check_newest,
     load_networks,
     load_optimizer,
     optimizer_numbers,
     optimizer_tensors,
-    read_checkpoint,
+    start,
     versions,
     write_checkpoint,
 )
@@ -126,8 +126,8 @@ def train(
             raise TrainingError(
                 f"precision: expected 32-true or bf16-mixed with {name}, got 16-mixed (scaled gradients)"
             )
-    sources = photographs.index(settings.data, beside=settings.output)
-    state, weights = _start(settings)
+    sources = photographs.index(settings.data, beside=[settings.output])
+    state, weights = start(method, settings)
     identity = photographs.fingerprint(sources)
     if settings.resume:
         check_same(settings.output, state, method, config, settings, identity)
@@ -226,6 +226,8 @@ def _train(
         # 3. The steps
         if first:
             held.enter_context(alone(run))
+            # what was read may be old by now: another process may have trained until a moment ago
+            check_newest(run, state["step"] if settings.resume else -1)
         together.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()
@@ -246,7 +248,12 @@ def _train(
         ):
             while settings.steps is None or state["step"] < settings.steps:
                 k = state["step"]
-                image, hole = _floats(*next(batches), fabric.device, settings.channels_last)
+                try:
+                    image, hole = _floats(*next(batches), fabric.device, settings.channels_last)
+                except TrainingError:  # of the photos; no step is begun, and what was learned is not lost
+                    if first and k:
+                        save()
+                    raise
                 torch.manual_seed(_step_seed(settings.seed, k))
                 with together.SharedNoise(fabric.global_rank, fabric.world_size) if many else nullcontext():
                     values = method.step(image, hole, k, backward=backward)
@@ -289,33 +296,6 @@ def _train(
         why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
         number = (caught or [signal.SIGTERM])[0] if why == "signal" and first else None
     return Finished(run, why, number, state["step"], state["images"], first)
-
-
-def _start(settings: Settings) -> tuple[dict[str, Any], Weights]:
-    """The state and weights that a run begins with: fresh, of the run to resume, or of another's averages."""
-    if settings.resume:
-        state, weights = read_checkpoint(settings.output)
-        if "counts" not in state:  # of an earlier version: the means begin anew
-            state |= {"sums": {}, "counts": {}}
-        return state, weights
-    if holds_run(settings.output):
-        raise TrainingError(
-            f"{settings.output}: expected a folder without a run, got one (--resume goes on with it)"
-        )
-    state = {
-        "step": 0,
-        "images": 0,
-        "images_before": 0,
-        "seconds": 0.0,
-        "sums": {},
-        "counts": {},
-        "init": None,
-    }
-    if settings.init is None:
-        return state, {}
-    other, weights = read_checkpoint(settings.init, lambda group: group.endswith(".ema"))
-    state |= {"images_before": other["images"] + other["images_before"], "init": str(settings.init)}
-    return state, weights
 
 
 def _floats(

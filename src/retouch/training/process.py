@@ -39,17 +39,28 @@ def signals() -> Iterator[list[int]]:
         restore()
 
 
+_found: list[int] = []  # PyTorch's thread count as the first found it, once for each who is in ``restored``
+_finding = threading.Lock()
+
+
 @contextmanager
 def restored(threads: int | None) -> Iterator[None]:
-    """Leaves PyTorch's thread count and random state as they were found."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    """Leaves PyTorch's thread count and random state as they were found.
+
+    Threads may overlap: what one sets is where the next begins, so all go back to what the first found.
+    """
+    with _finding:
+        before = _found[0] if _found else torch.get_num_threads()
+        _found.append(before)
     try:
+        if threads is not None:
+            torch.set_num_threads(threads)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
-        torch.set_num_threads(before)
+        with _finding:
+            torch.set_num_threads(before)
+            _found.pop()
 
 
 @contextmanager

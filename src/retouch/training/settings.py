@@ -14,9 +14,9 @@ from retouch import masks
 from retouch.errors import TrainingError
 from retouch.options import Whole
 
-# a resumed run must agree on these: they decide what it learns from
+# a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
-    "data", "size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
+    "size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
     "ema", "precision",
 )  # fmt: skip
 STRATEGIES = ("auto", "ddp")
@@ -28,35 +28,35 @@ class Settings:
     """Settings of a training run, whatever the method.
 
     Args:
-        data: folders, tar shards or patterns of photos; of ``PATH=N`` each photo counts N times.
+        data: folders, tar shards or patterns of photos; of "PATH=N" each photo counts N times.
         output: folder of the run; made where it is missing.
         size: side of the training crops, in pixels.
-        zoom: crops are cut at up to ``zoom * size`` pixels and reduced to ``size``.
-        whole: instead, the largest square in the middle of each photo is reduced to ``size``.
-        jitter: of ``whole``, a square whose side is shorter by up to this share, anywhere.
-        colour: each channel is multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
-        mirror: every other crop is mirrored; ``--no-mirror`` leaves all as they are.
-        masks: kinds of holes with their weights, ``KIND=WEIGHT``.
+        zoom: crops are cut at up to zoom times size pixels and reduced to size.
+        whole: instead, the largest square in the middle of each photo is reduced to size.
+        jitter: of --whole, a square whose side is shorter by up to this share, anywhere.
+        colour: each channel is multiplied by a factor from 1 - colour to 1 + colour.
+        mirror: every other crop is mirrored; --no-mirror leaves all as they are.
+        masks: kinds of holes with their weights, KIND=WEIGHT.
         ratio: share of the canvas that a hole takes, (least, most).
-        mask_size: side of the canvas that holes are drawn on, in pixels; None: ``size``.
+        mask_size: side of the canvas that holes are drawn on, in pixels; None: size.
         batch: samples per step, over all devices.
         steps: stop after so many steps in all, earlier sessions included; None: no bound.
         minutes: stop after so many minutes of training in all, earlier sessions included; None: no bound.
         seed: of the initial weights, the order of the photos, the crops, the holes and every step.
         workers: subprocesses that decode photos; 0 decodes in the training process.
         ema: decay per step of the averaged weights, warmed up as min(ema, (1 + k) / (10 + k)).
-        precision: Fabric's ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        compile: compile the networks (``torch.compile``).
+        precision: Fabric's 32-true, bf16-mixed or 16-mixed.
+        compile: compile the networks (torch.compile).
         channels_last: keep networks and images in memory with the channels last.
-        accelerator: Fabric's: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        accelerator: Fabric's: auto, cpu, cuda, mps.
         devices: number of devices on each node.
         nodes: number of machines.
-        strategy: how several devices train as one: ``auto`` or ``ddp``, which are the same.
+        strategy: how several devices train as one: auto or ddp, which are the same.
         threads: of PyTorch on the CPU; None: its own choice.
         checkpoint_minutes: time between checkpoints.
-        log_every: steps between two lines of ``stats.jsonl``, which hold means over those steps.
+        log_every: steps between two lines of stats.jsonl, which hold means over those steps.
         sample_every: steps between two sample grids; 0: none.
-        resume: go on with the run in ``output``.
+        resume: go on with the run in --output.
         init: another run, whose averaged weights the networks start from (optimisers fresh, step 0).
     """
 
@@ -155,7 +155,8 @@ def configure(kind: Any, overrides: Mapping[str, Any]) -> Any:
 
     Args:
         kind: the config's frozen dataclass.
-        overrides: field -> value; a value given as text is read as JSON where the field is not text itself.
+        overrides: field -> value; one given as text is read as Python reads a number, or as true or false, where
+            the field is not text itself.
 
     Raises:
         TrainingError: an unknown field, a value of another type, or a number below 0, which makes sense nowhere.
@@ -173,7 +174,7 @@ def configure(kind: Any, overrides: Mapping[str, Any]) -> Any:
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     if wanted is not str and isinstance(value, str):
         try:
-            value = json.loads(value.lower() if wanted is bool else value)
+            value = wanted(value) if wanted in (int, float) else json.loads(value.lower())
         except ValueError:
             raise TrainingError(f"{name}: expected {wanted.__name__}, got {value!r}") from None
     if wanted is float and type(value) is int:
