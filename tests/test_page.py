@@ -414,7 +414,9 @@ def test_models_are_changed_and_results_repeated(page):
     page.focus("#undo")
     while page.is_enabled("#undo"):
         page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "canvas"  # a button with nothing left to undo has no focus
+    assert (
+        page.evaluate("document.activeElement.id") == "canvas"
+    )  # a button with nothing left to undo has no focus
 
 
 def test_variants_stand_side_by_side(browser):
