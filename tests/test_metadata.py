@@ -217,12 +217,19 @@ def test_profiles_in_texts_damage_and_what_stands_behind_the_photograph() -> Non
     chunks = [(b"zTXt", f"Raw profile type {kind}\0\0x".encode()) for kind in ("exif", "icc", "iptc")]
     photo = read(png_of(*chunks))
     assert photo.chunks is None
-    assert photo.notes[-1] == "a PNG's text 'Raw profile type iptc' is left out"
+    assert photo.notes[-1] == "a raw profile among a PNG's texts is left out"
     data = png_of(TEXTS[0], place=-12)
     photo = read(data.replace(b"Nobody", b"nobody"))
     assert (photo.chunks, photo.notes) == (None, ("a damaged tEXt chunk is left out",))
     photo = read(saved("JPEG", xmp=XMP.replace(b"xmp:Rating", b"GCamera:MotionPhoto")))
     assert photo.xmp is None and "behind the photograph" in photo.notes[0]
+
+
+def test_many_damaged_texts_are_one_note_and_many_orientations_no_long_wait() -> None:
+    data = png_of(*[TEXTS[0]] * 500, place=-12).replace(b"Nobody", b"nobody")
+    assert read(data).notes == ("a damaged tEXt chunk is left out",)
+    xmp = b'tiff:Orientation="6"' * 300_000
+    assert read(png_of((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))).xmp == xmp.replace(b"6", b"1")
 
 
 @given(

@@ -108,9 +108,9 @@ def _kept(name: str, photo: Photo) -> tuple[Photo, list[str]]:
     if name != "JPEG":
         lost["comment"] = "comment of a JPEG"
     for field, most in SEGMENT.items() if name == "JPEG" else ():
-        if (bytes_ := len(getattr(photo, field) or b"")) > most:
+        if (length := len(getattr(photo, field) or b"")) > most:
             what = "comment" if field == "comment" else field.upper()
-            lost[field] = f"{what} of more than {most} bytes, this one has {bytes_}"
+            lost[field] = f"{what} of more than {most} bytes, this one has {length}"
     lines = [f"a {name} keeps no {what}" for field, what in lost.items() if getattr(photo, field)]
     if name != "PNG" and photo.chunks:
         lost["chunks"] = ""

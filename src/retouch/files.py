@@ -189,9 +189,8 @@ def write_mask(
     """
     if images.format_of(output) == "JPEG":
         raise MaskError(f"expected a lossless mask such as a .png, got {os.fspath(output)}")
-    images.check_output(
-        output, images.read(np.zeros((1, 1), np.uint8)), overwrite=overwrite
-    )  # before the work
+    any_picture = images.read(np.zeros((1, 1), np.uint8))
+    images.check_output(output, any_picture, overwrite=overwrite)  # before the work
     hole = masks.draw(kind, *size, ratio=ratio, seed=seed)
     images.write(images.read(masks.to_image(hole)), output, overwrite=overwrite)
     return float(hole.mean())

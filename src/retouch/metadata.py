@@ -66,9 +66,7 @@ def others_of(image: Image.Image, stream: BinaryIO | None, notes: list[str]) -> 
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         xmp, chunks = _png_chunks(stream, notes)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        iptc = image.tag_v2._tagdata.get(
-            IPTC_TIFF
-        )  # as Pillow's own reader: its type is often declared wrongly
+        iptc = image.tag_v2._tagdata.get(IPTC_TIFF)  # as Pillow's reader has it: its type is often wrong
     elif isinstance(resources := image.info.get("photoshop"), dict):
         iptc = resources.get(IPTC)
     xmp, iptc, comment = (
@@ -82,7 +80,7 @@ def others_of(image: Image.Image, stream: BinaryIO | None, notes: list[str]) -> 
 
 def _png_chunks(stream: BinaryIO, notes: list[str]) -> tuple[bytes | None, Chunks]:
     """(XMP, all other texts and what tells the colours) of a PNG, wherever they stand; damaged ones are left out."""
-    xmp, found = None, []
+    xmp, found, left = None, [], set[str]()
     stream.seek(8)
     while len(head := stream.read(8)) == 8:
         length, name = int.from_bytes(head[:4], "big"), head[4:]
@@ -92,13 +90,14 @@ def _png_chunks(stream: BinaryIO, notes: list[str]) -> tuple[bytes | None, Chunk
         body, check = stream.read(length), stream.read(4)
         keyword = body.partition(b"\0")[0]
         if zlib.crc32(name + body).to_bytes(4, "big") != check:
-            notes.append(f"a damaged {name.decode()} chunk is left out")
+            left.add(f"a damaged {name.decode()} chunk")
         elif name == b"iTXt" and keyword == XMP_KEYWORD:
             xmp = _international_text(body)
         elif name in COLOURS or not keyword.startswith(b"Raw profile type "):
             found.append((name, body))
         elif keyword not in (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type icc"):
-            notes.append(f"a PNG's text {keyword[:79].decode('latin-1')!r} is left out")
+            left.add("a raw profile among a PNG's texts")
+    notes += [f"{what} is left out" for what in sorted(left)]
     return xmp, tuple(found)
 
 
@@ -115,13 +114,13 @@ def _international_text(body: bytes) -> bytes | None:
 
 def _upright(xmp: bytes) -> bytes:
     """XMP of an upright picture, without thumbnails, which show the photograph before its retouching."""
-    place = 0
-    while (place := xmp.find(b"tiff:Orientation", place)) >= 0:
+    upright, place = bytearray(xmp), 0
+    while (place := upright.find(b"tiff:Orientation", place)) >= 0:
         place += len(b"tiff:Orientation")
-        value = xmp[place : place + 8].lstrip(b"='\"> \t\r\n")
+        value = upright[place : place + 8].lstrip(b"='\"> \t\r\n")
         if value[:1].isdigit():
-            at = xmp.index(value[:1], place)
-            xmp = xmp[:at] + b"1" + xmp[at + 1 :]
+            upright[upright.index(value[0], place)] = ord("1")
+    xmp = bytes(upright)
     for name in (b"xmp:Thumbnails", b"xap:Thumbnails"):
         start = xmp.find(b"<" + name)
         end = xmp.rfind(b"</" + name + b">")
@@ -166,7 +165,6 @@ def png_with(data: bytes, chunks: Sequence[tuple[bytes, bytes]], xmp: bytes | No
 
 def jpeg_iptc(iptc: bytes) -> bytes:
     """The segment of a JPEG file that holds IPTC: Photoshop's resources, with this one alone."""
-    body = (
-        b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHL", IPTC, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
-    )
+    head = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHL", IPTC, 0, len(iptc))
+    body = head + iptc + bytes(len(iptc) % 2)
     return b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
