@@ -177,6 +177,14 @@ def test_one_file_for_two_purposes(say: Say, photo_path: Path, mask_path: Path) 
     assert photo_path.read_bytes() == before
 
 
+@pytest.mark.parametrize(("words", "told"), [("c", "c"), ("c d e f g", "c, d, e and 2 more")])
+def test_words_too_many(words: str, told: str, say: Say) -> None:
+    status, _, err = say("complete", "a", "b", *words.split())
+    assert (status, err) == (
+        2, f"retouch: expected fewer words, got {told} too (a pattern has to be quoted)\n",
+    )  # fmt: skip
+
+
 def test_a_photo_without_a_suffix(say: Say, photo_path: Path, mask_path: Path) -> None:
     photo_path.rename("photo")
     status, _, err = say("complete", "photo", mask_path)

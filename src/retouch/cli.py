@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import retouch
 from retouch.errors import RetouchError, said
@@ -287,6 +287,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except UnusedCliTokensError as error:
+        words = error.unused_tokens or []
+        more = f" and {len(words) - 3} more" * (len(words) > 3)
+        return _fail(
+            f"expected fewer words, got {', '.join(words[:3])}{more} too (a pattern has to be quoted)"
+        )
     except (RetouchError, CycloptsError) as error:
         return _fail(str(error))
     except OSError as error:
