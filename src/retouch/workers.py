@@ -15,6 +15,8 @@ import cv2
 
 from retouch.errors import DataError
 
+AWAKE = 0.5  # seconds: a signal that arrives just as a wait begins is seen at its end, which may be far
+
 
 def cores() -> int:
     """That this process may use."""
@@ -64,7 +66,7 @@ def as_they_come(
     left = iter(arguments)
     running: set[Future[Any]] = {pool.submit(work, *one) for one in itertools.islice(left, ahead)}
     while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done, running = wait(running, timeout=AWAKE, return_when=FIRST_COMPLETED)
         running |= {pool.submit(work, *one) for one in itertools.islice(left, len(done))}
         for future in done:
             yield future.result()
