@@ -1,12 +1,16 @@
 """`retouch batch` killed at random moments, and interrupted: only whole files, and nothing is done twice or lost."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from PIL import Image
 
 from retouch.batch import manifest, work
 from retouch.cli import main
+from retouch.workers import as_they_come
 
 PHOTOS = 90  # more than the kills let through
 KILLS = 20
@@ -197,6 +202,26 @@ def test_an_interrupt_finishes_the_photos_in_hand(number: int, here: Path) -> No
     assert "2 photos completed" in out and f"{PHOTOS - 2} left (--resume goes on)" in out
     assert main(["batch", "photos", "mask.png", "out", *OPTIONS]) == 0
     assert len(set(finished("out"))) == len(finished("out")) == len(pictures("out")) == PHOTOS
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_seen() -> None:
+    """Another thread gets it here; so it is where one arrives in the moment in which the main thread begins to wait."""
+    seen = threading.Event()
+
+    def job() -> bool:
+        time.sleep(0.1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return seen.wait(20)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert list(as_they_come(pool, 1, job, [()])) == [True]
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_second_interrupt_ends_at_once(here: Path) -> None:
