@@ -114,19 +114,18 @@ def _international_text(body: bytes) -> bytes | None:
 
 def _upright(xmp: bytes) -> bytes:
     """XMP of an upright picture, without thumbnails, which show the photograph before its retouching."""
+    for name in (b"xmp:Thumbnails", b"xap:Thumbnails"):
+        start = xmp.find(b"<" + name)
+        end = xmp.rfind(b"</" + name + b">")
+        if 0 <= start < end:
+            xmp = xmp[:start] + xmp[end + len(name) + 3 :]
     upright, place = bytearray(xmp), 0
     while (place := upright.find(b"tiff:Orientation", place)) >= 0:
         place += len(b"tiff:Orientation")
         value = upright[place : place + 8].lstrip(b"='\"> \t\r\n")
         if value[:1].isdigit():
             upright[upright.index(value[0], place)] = ord("1")
-    xmp = bytes(upright)
-    for name in (b"xmp:Thumbnails", b"xap:Thumbnails"):
-        start = xmp.find(b"<" + name)
-        end = xmp.rfind(b"</" + name + b">")
-        if 0 <= start < end:
-            xmp = xmp[:start] + xmp[end + len(name) + 3 :]
-    return xmp
+    return bytes(upright)
 
 
 def colours_beyond_srgb(chunks: Chunks) -> bool:
