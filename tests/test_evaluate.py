@@ -364,7 +364,7 @@ def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
     assert found["0.png"]["hole"] == 25 / (40 * 48) and found["0.png"]["masks"] == "own masks"
     assert found["1.png"]["error"] == "expected a hole, got a mask without one"
     assert "expected a mask of the image's size" in found["2.png"]["error"]
-    assert "expected a mask named 3" in found["3.png"]["error"]
+    assert "expected a picture named 3" in found["3.png"]["error"]
 
 
 def test_masks_in_folders_as_the_photos_and_among_them(data: Path, tmp_path: Path) -> None:
@@ -384,7 +384,57 @@ def test_masks_in_folders_as_the_photos_and_among_them(data: Path, tmp_path: Pat
     shutil.copy(data / "masks/a/x.png", data / "masks/a/x.bmp")
     evaluate.evaluate(settings(data, tmp_path / "two", masks=(str(data / "masks"),)))
     (error,) = [row["error"] for row in results.read(tmp_path / "two").rows if "error" in row]
-    assert re.fullmatch(r"expected a mask named x in .*masks, got a/x\.bmp and a/x\.png", error)
+    assert re.fullmatch(r"expected a picture named x in .*masks, got a/x\.bmp and a/x\.png", error)
+
+
+def test_pictures_completed_elsewhere(data: Path, tmp_path: Path) -> None:
+    """Measured as the model that made them; what they do to known pixels does not count, and they have no time."""
+    masks_there, made = tmp_path / "masks", tmp_path / "made"
+    for folder in (masks_there, made, tmp_path / "photos" / "of-another"):
+        folder.mkdir()
+    for number in range(4):
+        hole = masks.draw("strokes", 40, 48, ratio=(0.1, 0.2), seed=number)
+        Image.fromarray(masks.to_image(hole)).save(masks_there / f"{number}.png")
+        (picture,) = load("telea")(data / f"{number}.png", masks_there / f"{number}.png")
+        pixels = np.where(hole[..., None], np.asarray(picture), 255 - np.asarray(picture))
+        Image.fromarray(pixels).save(made / f"{number}.bmp")
+    known = settings(
+        data, tmp_path / "out", masks=(str(masks_there),), model=("telea", str(made)), pictures=1
+    )
+    assert evaluate.evaluate(known) == evaluate.Finished(8, 0, 0)
+    by_model: dict[str, Rows] = {"telea": [], str(made): []}
+    for row in results.read(tmp_path / "out").rows:
+        by_model[row.pop("model")].append(row)
+        assert (row.pop("seconds", None) is None) == (row.pop("model_sum", None) is not None)
+    assert by_model["telea"] == by_model[str(made)]
+    main(["report", str(tmp_path / "out")])
+    assert "| –" in (tmp_path / "out" / "report.md").read_text()
+
+    (made / "2.bmp").unlink()
+    Image.new("RGB", (3, 4)).save(made / "3.bmp")
+    with pytest.raises(DataError, match="got other files of that name"):
+        evaluate.evaluate(known)
+    missing = evaluate.evaluate(replace(known, output=tmp_path / "second", model=(str(made),)))
+    assert missing.failures == 2
+    errors = {row["name"]: row.get("error", "") for row in results.read(tmp_path / "second").rows}
+    assert errors["2.png"] == f"expected a picture named 2 in {made}, got none"
+    assert errors["3.png"] == f"expected 48 x 40 px as the photo has, got 3 x 4 px in {made}/3.bmp"
+
+
+def test_pictures_completed_elsewhere_for_several_kinds_of_holes(data: Path, tmp_path: Path) -> None:
+    """Each kind has a folder of its name; without such a folder the pictures hold for all kinds."""
+    for number, kind in enumerate(("center", "strokes-0.1-0.2")):
+        (data / "made" / kind).mkdir(parents=True)
+        for path in data.glob("*.png"):
+            Image.new("RGB", (48, 40), (100 * number,) * 3).save(data / "made" / kind / path.name)
+    black = settings(
+        data, tmp_path / "out", masks=("center", STROKES), model=(str(data / "made"),), pictures=9
+    )
+    assert evaluate.evaluate(black) == evaluate.Finished(8, 0, 0)
+    for row in results.read(tmp_path / "out").rows:
+        grey = np.asarray(Image.open(tmp_path / "out" / cases.picture_of(row)))
+        saved = tmp_path / "out" / "masks" / cases.slug(row["masks"]) / f"{row['photo']:06d}.png"
+        assert np.unique(grey[images.read_mask(saved, (40, 48))]) == (100 if "strokes" in row["masks"] else 0)
 
 
 def test_photos_count_once(data: Path, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from retouch.errors import (
 )
 
 if TYPE_CHECKING:
+    from retouch.boxes import Limits
     from retouch.cards import Card
+    from retouch.engine import Predictor
     from retouch.files import complete
     from retouch.methods import Entry
     from retouch.models import Model, load
@@ -35,10 +37,12 @@ __all__ = [
     "Card",
     "DataError",
     "ImageError",
+    "Limits",
     "MaskError",
     "MissingExtraError",
     "Model",
     "ModelError",
+    "Predictor",
     "RetouchError",
     "TrainingError",
     "__version__",
@@ -50,7 +54,9 @@ __all__ = [
 
 _LAZY = {  # name -> module: NumPy, OpenCV and Pillow are imported when the first of these is used
     "Card": "retouch.cards",
+    "Limits": "retouch.boxes",
     "Model": "retouch.models",
+    "Predictor": "retouch.engine",
     "complete": "retouch.files",
     "load": "retouch.models",
 }

@@ -17,6 +17,7 @@ import numpy as np
 from retouch import engine, masks, metrics, sources
 from retouch import image as images
 from retouch.errors import DataError, ImageError, MaskError, needs, said
+from retouch.image import Patch
 from retouch.models import Model, load
 from retouch.photo import SUFFIXES, Photo
 from retouch.results import Row
@@ -46,7 +47,7 @@ class Job:
         number: of the photo in the index.
         source: where it is.
         masks: as asked for; empty for the features of the photo itself.
-        model: name, or ``ORIGINAL``.
+        model: name, a folder of pictures completed elsewhere, or ``ORIGINAL``.
         keep: whether to keep the pictures.
         sums: of the model's weights and of the files in a folder of masks, where there are such, by ``SUMS``.
     """
@@ -101,25 +102,59 @@ def measured(terms: Terms, job: Job) -> Row:
         hole = hole_of(terms, job, photo.size)
     except (ImageError, DataError, MaskError, MemoryError) as error:
         return row | {"error": said(error)}
-    model = model_of(job.model, terms.threads)
-    wanted = job.sums.get("model_sum", "")
-    if not model.sha256.startswith(wanted):
-        raise DataError(
-            f"{job.model}: expected the weights that this evaluation began with, got others (a run that trains on?): "
-            "name another --output"
-        )
+    predictor = None if completed_elsewhere(job.model) else _predictor(terms, job)
     try:
-        predictor = model.predictor
         started = time.perf_counter()
-        completed = engine.complete(photo, hole, predictor, seed=terms.seed)
-        seconds = time.perf_counter() - started
+        if predictor is None:
+            completed, timed = _from_elsewhere(job, photo, hole), Row()
+        else:
+            completed = engine.complete(photo, hole, predictor, seed=terms.seed)
+            timed = {"seconds": round(time.perf_counter() - started, 4)}
         row |= {"height": photo.height, "width": photo.width, "hole": float(hole.mean())}
         row |= _distances(terms, photo, completed, hole)
     except Exception as error:  # a model's failure on a photo is a result, and no end of the evaluation
         return row | {"error": said(error)}
     if job.keep:
         _keep(terms.output / picture_of(row), photo, hole, completed)
-    return row | {"seconds": round(seconds, 4)}
+    return row | timed
+
+
+def completed_elsewhere(model: str) -> bool:
+    """Whether a model is a folder of pictures that another program completed: one that holds no training run."""
+    return os.path.isdir(model) and not os.path.isdir(os.path.join(model, "checkpoint"))
+
+
+def _predictor(terms: Terms, job: Job) -> engine.Predictor:
+    """The job's model.
+
+    Raises:
+        DataError: its weights are others than when the evaluation began.
+    """
+    model = model_of(job.model, terms.threads)
+    if not model.sha256.startswith(job.sums.get("model_sum", "")):
+        raise DataError(
+            f"{job.model}: expected the weights that this evaluation began with, got others (a run that trains on?): "
+            "name another --output"
+        )
+    return model.predictor
+
+
+def _from_elsewhere(job: Job, photo: Photo, hole: np.ndarray) -> Photo:
+    """What the picture in the job's folder shows in the hole, in the photo: what it did to known pixels is left out.
+
+    It lies in the folder, or in one of it that has the name of the holes as in ``masks``.
+
+    Raises:
+        DataError: there is none, or more than one.
+        ImageError: it cannot be read, or has another size than the photo.
+    """
+    name = named_as(job.source, job.model, job.sums["model_sum"], slug(masks_name(job.masks)))
+    picture = images.read(name)
+    if picture.size != photo.size:
+        sizes = [f"{one.width} x {one.height} px" for one in (photo, picture)]
+        raise ImageError(f"expected {sizes[0]} as the photo has, got {sizes[1]} in {name}")
+    everywhere = slice(None), slice(None)
+    return images.composite(photo, hole, [Patch(*everywhere, images.rgb(picture, *everywhere), None)])
 
 
 def photo_of(source: Source, size: int | None) -> Photo:
@@ -148,13 +183,14 @@ def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: from the folder that was named, or as saved before, or drawn and saved.
 
     Raises:
-        MaskError: no such mask, one of another size, a bin that cannot be met, or nothing to fill.
+        DataError: a folder of masks has none for the photo.
+        MaskError: one of another size, a bin that cannot be met, or nothing to fill.
         OSError: it cannot be saved.
     """
     kind, _, ratio = job.masks.partition(":")
     saved = terms.output / "masks" / slug(masks_name(job.masks)) / f"{job.number:06d}.png"
     if kind not in masks.KINDS:
-        hole = images.read_mask(_mask_of(job), size)
+        hole = images.read_mask(named_as(job.source, job.masks, job.sums.get("masks_sum", "")), size)
     elif saved.exists():
         hole = images.read_mask(saved, size)
     else:
@@ -166,24 +202,29 @@ def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
     return hole
 
 
-def _mask_of(job: Job) -> str:
-    """The file in a folder of masks that is named as the photo, with as much of the photo's path as is there, too.
+def named_as(source: Source, folder: str, fingerprint: str, inside: str = "") -> str:
+    """The picture in a folder that is named as the photo, with as much of the photo's path as is there, too.
+
+    Args:
+        fingerprint: of the folder's files.
+        inside: a folder in it, which is looked into first.
 
     Raises:
-        MaskError: there is none, or more than one.
+        DataError: there is none, or more than one.
     """
-    there = _masks_in(job.masks, job.sums.get("masks_sum", ""))
-    parts = PurePath(job.source.name or job.source.path).with_suffix("").parts
+    there = _pictures_in(folder, fingerprint)
+    parts = PurePath(source.name or source.path).with_suffix("").parts
     keys = ["/".join(parts[start:]) for start in range(len(parts))]
+    keys = [f"{inside}/{key}" for key in keys if inside] + keys
     found = next((there[key] for key in keys if key in there), [])
     if len(found) != 1:
         got = " and ".join(found[:2]) or "none"
-        raise MaskError(f"expected a mask named {parts[-1]} in {job.masks}, got {got}")
-    return os.path.join(job.masks, found[0])
+        raise DataError(f"expected a picture named {parts[-1]} in {folder}, got {got}")
+    return os.path.join(folder, found[0])
 
 
 @lru_cache(maxsize=8)
-def _masks_in(folder: str, fingerprint: str) -> Mapping[str, list[str]]:
+def _pictures_in(folder: str, fingerprint: str) -> Mapping[str, list[str]]:
     """Path without suffix -> the pictures of that name, below a folder whose files have this fingerprint."""
     del fingerprint  # for the cache alone
     found: dict[str, list[str]] = {}

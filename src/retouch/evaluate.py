@@ -41,7 +41,7 @@ class Settings:
     Args:
         data: Folders of photographs or tar shards; may be repeated.
         output: Folder of the results; what is in it already is not measured again.
-        model: Names from "retouch models", .onnx files, training runs; by default the shipped one.
+        model: Names from "retouch models", .onnx or .py files, training runs, folders of pictures completed elsewhere.
         masks: KIND:LEAST-MOST, or a folder of masks named as the photos; default: strokes, 0.1-0.2 to 0.3-0.4.
         protocol: A paper's terms: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
         photos: How many photographs, drawn by the seed; all by default.
@@ -99,7 +99,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     """
     settings = _with_protocol(settings)
     folders = [spec for spec in settings.masks if spec.partition(":")[0] not in masks.KINDS]
-    index = sources.index(settings.data, beside=[settings.output, *folders])
+    elsewhere = [name for name in settings.model if cases.completed_elsewhere(name)]
+    index = sources.index(settings.data, beside=[settings.output, *folders, *elsewhere])
     if len(set(index)) < len(index):
         raise DataError("expected each photo once, got some of them twice in --data")
     named: dict[str, str] = {}
@@ -110,8 +111,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
             raise DataError(
                 f"expected masks of different names, which the results tell apart, got {other} and {spec}"
             )
-    weights = {name: load(name, threads=settings.cores).sha256[:SUM] for name in settings.model}
-    holes = {cases.masks_name(spec): sources.fingerprint(sources.index((spec,)))[:SUM] for spec in folders}
+    weights = {name: _sum(name, settings) for name in settings.model}
+    holes = {cases.masks_name(spec): _sum_of_files(spec) for spec in folders}
     sums = {"model": weights, "masks": holes}
     cases.networks(settings.lpips, settings.features, settings.cores)
     about = _about(settings, index)
@@ -140,6 +141,17 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     for _ in _rows(settings, _telling(settings, index, sums)):  # measured before: for their pictures alone
         pass
     return Finished(len(jobs), wanted - len(jobs), failures, first)
+
+
+def _sum(model: str, settings: Settings) -> str:
+    """What tells a model's weights from others; a model that is none ends the evaluation before it begins."""
+    if cases.completed_elsewhere(model):
+        return _sum_of_files(model)
+    return load(model, threads=settings.cores).sha256[:SUM]
+
+
+def _sum_of_files(folder: str) -> str:
+    return sources.fingerprint(sources.index((folder,)))[:SUM]
 
 
 def _with_protocol(settings: Settings) -> Settings:

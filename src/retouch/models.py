@@ -25,6 +25,7 @@ from retouch.engine import Blend, Predictor
 from retouch.errors import ModelError, first_line, needs
 from retouch.hub import fetched
 from retouch.image import Source
+from retouch.own import SUFFIX, from_python
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
@@ -97,9 +98,9 @@ class Model:
     Args:
         name: what was asked for.
         predictor: what the engine calls.
-        card: None for classical methods and training runs.
-        sha256: changes when the weights do: of the weight file, or of what a training run says of itself. Empty for
-            classical methods.
+        card: None for classical methods, training runs and models of one's own.
+        sha256: changes when the weights do: of the weight or Python file, or of what a training run says of itself.
+            Empty for classical methods.
     """
 
     name: str
@@ -167,8 +168,9 @@ def load(
     Args:
         name: a shipped model (see ``retouch.models()``; None is the default one), a classical method
             (``"telea"``, ...), a path to ``NAME.onnx`` or ``NAME.safetensors`` with its card ``NAME.json``
-            beside it, the folder of a training run (this and ``.safetensors`` need the extra ``train``), or
-            ``"hf:OWNER/NAME"``: such files named ``model`` in that repository on the Hugging Face hub.
+            beside it, the folder of a training run (this and ``.safetensors`` need the extra ``train``),
+            ``"hf:OWNER/NAME"``: such files named ``model`` in that repository on the Hugging Face hub; or a
+            path to ``NAME.py``, whose code is run: a model of your own (`retouch.own`).
         threads: cores that a network may use; None: all.
         search: for models that search: as in the ``"paper"``, from random starts, or from where the
             ``"inverter"`` network starts it, in a fraction of the time (the default).
@@ -199,24 +201,26 @@ def _load(name: str, threads: int | None) -> Model:
         return Model(name, CLASSICAL[name]())
     if os.path.isdir(name):
         return _load_run(Path(name), threads)
+    if name.lower().endswith(SUFFIX):
+        source = _bytes(Path(name), "the Python of a model")
+        return Model(name, from_python(Path(name), source), sha256=hashlib.sha256(source).hexdigest())
     if os.path.isfile(name) or name.lower().endswith(SUFFIXES):
         return _load_file(name, Path(name), threads)
     near = difflib.get_close_matches(name[:80], [*shipped_names(), *CLASSICAL], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ModelError(
         f"expected a model, got {name[:80]!r}: {hint}`retouch models` lists their names; "
-        "a .onnx or .safetensors file, a training run or hf:OWNER/NAME will do too"
+        "a .onnx, .safetensors or .py file, a training run or hf:OWNER/NAME will do too"
     )
 
 
 def _load_file(name: str, path: Path, threads: int | None) -> Model:
     card_path = path.with_suffix(".json")
     if path.suffix.lower() not in SUFFIXES:
-        raise ModelError(f"{path}: expected a .onnx or .safetensors file or a training run, got another file")
-    try:
-        weights = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: expected the weights of a model, got: {error.strerror}") from error
+        raise ModelError(
+            f"{path}: expected a .onnx, .safetensors or .py file or a training run, got another file"
+        )
+    weights = _bytes(path, "the weights of a model")
     try:
         card = parse_card(card_path.read_bytes(), str(card_path))
     except OSError as error:
@@ -237,6 +241,13 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
     with needs("train", f"completing with {name}, a model that searches,"):
         from retouch.training import searching
     return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card, sha256)
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: expected {what}, got: {error.strerror}") from error
 
 
 def _load_run(path: Path, threads: int | None) -> Model:

@@ -12,6 +12,7 @@ from retouch import image as images
 from retouch import results
 from retouch.batch import storage
 from retouch.errors import DataError, ImageError
+from retouch.own import SUFFIX
 
 KINDS = (".csv", ".jsonl")
 COLUMNS = ("image", "mask", "output", "model")
@@ -107,7 +108,12 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
     if not _names_a_file(output):
         kind = f"whole characters, no NUL, at most {LONGEST} bytes between slashes"
         raise DataError(f"{where}: expected an output that can name a file ({kind}), got {output!r}")
-    return Entry(image, mask, posixpath.normpath(output), row.get("model") or "", where)
+    model = row.get("model") or ""
+    if model.lower().endswith(SUFFIX):
+        raise DataError(
+            f"{where}: expected a model that is no Python file, which a list may not run; got {model}"
+        )
+    return Entry(image, mask, posixpath.normpath(output), model, where)
 
 
 def _names_a_file(output: str) -> bool:

@@ -14,7 +14,7 @@ class Settings:
     """How a batch is done. What decides the outputs' bytes comes first; the rest does not touch them.
 
     Args:
-        model: A name from "retouch models", a model file, a training run, or hf:OWNER/NAME.
+        model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers; the same for every photo.
         dilate: Grow the holes by so many pixels first.
         feather: Width in pixels of the band inside the hole that meets the photograph; 0: 8 px.

@@ -16,7 +16,7 @@ class Settings:
     """A server's limits and folders.
 
     Args:
-        model: The model to start with; a name from "retouch models", a .onnx file, a training run, or hf:OWNER/NAME.
+        model: To start with: a name from "retouch models", a .onnx or .py file, a training run, or hf:OWNER/NAME.
         workers: Photographs completed at the same time; by default as many as keep all cores busy.
         waiting: Requests that may wait for a worker; the next one is told to come back later (429).
         seconds: Time limit of a request, waiting included (503).

@@ -1,0 +1,142 @@
+"""Models of one's own: a Python file is run, asked for its predictor, and told by line where it is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import retouch
+from retouch import own, results
+from retouch.batch import lists
+from retouch.cli import main
+from retouch.errors import DataError, ModelError
+
+MEAN = dedent(own.__doc__.partition("\n\n")[2])
+
+
+@pytest.fixture
+def mean(tmp_path: Path) -> Path:
+    """The example of the module's own words, as a file."""
+    path = tmp_path / "mean.py"
+    path.write_text(MEAN)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Of one colour, and another in the hole."""
+    path = tmp_path / "photo.png"
+    hole = np.zeros((60, 50, 1), np.uint8)
+    hole[20:30, 10:40] = 255
+    Image.fromarray(np.where(hole, 0, np.array([10, 20, 30])).astype(np.uint8)).save(path)
+    Image.fromarray(hole[..., 0]).save(tmp_path / "mask.png")
+    return path
+
+
+def test_the_example_completes(mean: Path, photo: Path, tmp_path: Path) -> None:
+    model = retouch.load(mean)
+    (picture,) = model(photo, tmp_path / "mask.png", blend="none")
+    assert (np.asarray(picture) == (10, 20, 30)).all()
+    assert model.card is None and len(model.sha256) == 64
+    assert isinstance(model.predictor.limits, retouch.Limits)
+
+
+def test_the_command_takes_it(mean: Path, photo: Path, tmp_path: Path) -> None:
+    before = {path.name for path in tmp_path.iterdir()}
+    command = [sys.executable, "-m", "retouch", "complete", str(photo), str(tmp_path / "mask.png")]
+    done = subprocess.run([*command, "--model", "mean.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} - before == {
+        "photo-completed.png"
+    }  # and no __pycache__
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_is_measured_beside_the_others(mean: Path, photo: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(photo.read_bytes())
+    asked = [
+        "evaluate",
+        "--data",
+        str(tmp_path / "photos"),
+        "--output",
+        str(tmp_path / "out"),
+        "--masks",
+        "center",
+    ]
+    asked += ["--model", str(mean), "--model", "telea", "--workers", str(workers)]
+    assert main(asked) == 0
+    rows = results.read(tmp_path / "out").measured
+    assert sorted(row["model"] for row in rows) == sorted([str(mean), "telea"] * 2)
+    mean.write_text(MEAN + "\n# another\n")
+    assert main(asked) == 2  # its results would be others
+
+
+def test_modules_beside_it_can_be_imported(mean: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "own_beside.py").write_text("NATIVE = 64\n")
+    mean.write_text("import own_beside\n" + MEAN.replace("native=512", "native=own_beside.NATIVE"))
+    path = list(sys.path)
+    try:
+        assert retouch.load(mean).predictor.limits.native == 64
+    finally:
+        sys.modules.pop("own_beside", None)
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", "expected a function predictor(), got none"),
+        ("predictor = 3", "expected a function predictor(), got none"),
+        ("def predictor(:", "line 1: expected Python that runs, got SyntaxError: "),
+        ("\0", "expected Python that runs, got SyntaxError: "),
+        ("\n\nimport no_such_module", "line 3: expected Python that runs, got ModuleNotFoundError: No module "),
+        ("def predictor():\n    return 1 / 0", "line 2: expected predictor() to return a model, got ZeroDivision"),
+        ("def predictor(a):\n    return a", "expected predictor() to return a model, got TypeError: "),
+        ("def predictor(): return 3", "expected predictor() to return a callable with retouch.Limits, got int"),
+        ("def predictor(): return max", "retouch.Limits, got builtin_function_or_method without limits"),
+        (MEAN.replace("retouch.Limits(native=512, multiple=8, largest=2048)", "512"), "Mean with limits of type int"),
+        (MEAN.replace("multiple=8", "multiple=7"), "expected limits with native >= 16"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_one_line(mean: Path, source: str, words: str) -> None:
+    mean.write_text(source)
+    with pytest.raises(ModelError) as caught:
+        retouch.load(mean)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.py: expected the Python of a model, got: No such file"):
+        retouch.load(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("return image[:, :2]", "expected the model to return floats of shape"),
+        ("return None", "expected the model to return floats of shape"),
+        ("return image * np.nan", "expected the model to return finite values"),
+        ("return missing", r"mean\.py, line 8: expected to complete a window, got NameError: name 'missing'"),
+    ],
+)
+def test_a_model_that_fails_is_one_line(
+    mean: Path, photo: Path, line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean.write_text("\n".join(MEAN.splitlines()[:7]) + f"\n        {line}\n" + MEAN[MEAN.index("\ndef") :])
+    with pytest.raises(ModelError, match=words):
+        retouch.load(mean)(photo, photo.with_name("mask.png"))
+    assert main(["complete", str(photo), str(photo.with_name("mask.png")), "--model", str(mean)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not photo.with_name("photo-completed.png").exists()
+
+
+def test_a_list_runs_no_code(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("image,mask,model\na.png,b.png,mean.PY\n")
+    with pytest.raises(DataError, match=r"line 2: expected a model that is no Python file.*got mean\.PY"):
+        lists.read(str(tmp_path / "jobs.csv"))
