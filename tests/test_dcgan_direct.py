@@ -91,24 +91,6 @@ def test_what_stands_in_the_hole_is_not_read(ours):
     assert not torch.equal(method.complete(image, hole), method.complete(image.flip(2), hole))
 
 
-def test_mirror_makes_the_completion_of_a_mirrored_image_the_mirrored_completion():
-    plain, both = (
-        paper.DCGANDirect(dataclasses.replace(SMALL, mirror=mirror), training=False)
-        for mirror in (False, True)
-    )
-    for parameter in plain.networks["generator"].parameters():
-        nn.init.normal_(parameter, 0, 0.3)
-    both.networks["generator"].load_state_dict(plain.networks["generator"].state_dict())
-    image, hole = batch()
-    for method in (plain, both):
-        method.networks["generator"].eval()
-    mirrored = both.complete(image.flip(3), hole.flip(3)).flip(3)
-    torch.testing.assert_close(mirrored, both.complete(image, hole))
-    assert not torch.allclose(
-        plain.complete(image.flip(3), hole.flip(3)).flip(3), plain.complete(image, hole)
-    )
-
-
 def test_content_and_gradient_losses_by_hand():
     image = torch.zeros(1, 3, 2, 2)
     completed = torch.tensor([[0.0, 0.4], [0.1, 0.3]]).expand(1, 3, 2, 2)

@@ -56,6 +56,23 @@ def test_the_registry_is_readable_without_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["dcgan_direct", "glcic", "recurrent"])
+def test_mirror_makes_the_completion_of_a_mirrored_image_the_mirrored_completion(name):
+    plain, both = (make(name, training=False, mirror=mirror) for mirror in (False, True))
+    for parameter in plain.networks["generator"].parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    both.networks["generator"].load_state_dict(plain.networks["generator"].state_dict())
+    image, hole = batch(name, 2)
+    image, hole = image.roll(5, 3) * (1 - hole.roll(9, 3)), hole.roll(9, 3)
+    for method in (plain, both):
+        method.networks["generator"].eval()
+    there, back = (method.complete(image, hole) for method in (plain, both))
+    mirrored = [method.complete(image.flip(3), hole.flip(3)).flip(3) for method in (plain, both)]
+    torch.testing.assert_close(back, mirrored[1])
+    torch.testing.assert_close(back, (there + mirrored[0]) / 2)
+    assert not torch.allclose(there, mirrored[0], atol=1e-3)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_entry_is_complete(name):
     entry = METHODS[name]

@@ -304,7 +304,8 @@ def test_damaged_card(tiny_model: Path) -> None:
 
 def test_another_file(photo_path: Path) -> None:
     refused(
-        photo_path, r"photo.png: expected a .onnx, .safetensors or .py file or a training run, got another file"
+        photo_path,
+        r"photo.png: expected a .onnx, .safetensors or .py file or a training run, got another file",
     )
 
 

@@ -37,7 +37,7 @@ Deviations
       to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
     - Config.composite: ours, off by default; known pixels are never taken from the prediction, so that the
       perceptual and style losses need not judge it there.
-    - Config.hole_l1, ssim, normalized, warmup, total_steps, clip: ours, neutral by default; what they did: the card.
+    - Config.hole_l1, ssim, normalized, warmup, total_steps, clip, mirror: ours, neutral by default; see the card.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.filters import high_pass, low_pass, sobel_edges
-from retouch.methods.nn import at_least, set_rate, update, warmup_cosine
+from retouch.methods.nn import at_least, mirrored, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -109,6 +109,7 @@ class Config:
     warmup: int = 0  # ours: steps of linear warm-up
     total_steps: int = 0  # ours: > 0 replaces the paper's decay by a cosine to 2 % over so many steps
     clip: float = 0.0  # ours: > 0 clips the norm of the generator's gradient
+    mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
 
     def __post_init__(self) -> None:
         at_least(self, width=2)
@@ -485,12 +486,15 @@ class Recurrent:
         if "discriminator" in self.networks:
             self.networks["discriminator"].requires_grad_(True)
         logs |= losses | {"total": total}
-        return {name: float(value.detach()) for name, value in logs.items()} | {
-            "lr": factor * config.learning_rate
-        }
+        values = {name: float(value.detach()) for name, value in logs.items()}
+        return values | {"lr": factor * config.learning_rate}
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1], (B, 1, H, W) -> the refined result; deterministic, ``generator`` is not used."""
-        refined: Tensor = self.networks["generator"](image, hole)[1]
-        return refined.clamp(0, 1)
+
+        def refined(image: Tensor, hole: Tensor) -> Tensor:
+            result: Tensor = self.networks["generator"](image, hole)[1]
+            return result.clamp(0, 1)
+
+        return mirrored(refined, image, hole) if self.config.mirror else refined(image, hole)

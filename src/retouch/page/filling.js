@@ -1,8 +1,8 @@
 // Filling what is painted, and what becomes of the results.
 
 import { job } from "./job.js";
-import { pictureOf } from "./opening.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
+import { pictureOf } from "./pictures.js";
 import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";

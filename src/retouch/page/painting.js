@@ -2,8 +2,8 @@
 
 import { compare } from "./filling.js";
 import { job } from "./job.js";
-import { pictureOf, sizeOf } from "./opening.js";
 import { notice, pickOff, save } from "./panels.js";
+import { pictureOf, sizeOf } from "./pictures.js";
 import { listen } from "./pointer.js";
 import * as service from "./service.js";
 import { locked, state, steps, view } from "./state.js";
