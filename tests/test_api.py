@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import retouch
+from retouch import engine
 from retouch.boxes import Limits
 
 
@@ -203,3 +204,33 @@ def test_errors_are_of_one_family(photo_path: Path, mask_path: Path, tmp_path: P
         retouch.complete(tmp_path / "no.png", mask_path, model="telea")
     with pytest.raises(ValueError, match="blend"):
         retouch.complete(photo_path, mask_path, model="telea", blend="soft")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{"threads": 1}, {"search": "paper"}])
+def test_a_loaded_model_has_its_own_threads_and_search(tmp_path: Path, given: dict[str, Any]) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    Image.new("L", (8, 8)).save(tmp_path / "mask.png")
+    with pytest.raises(retouch.ModelError, match=r"^expected threads and search when a model is loaded"):
+        retouch.complete(tmp_path / "photo.png", tmp_path / "mask.png", model=retouch.load("telea"), **given)
+
+
+def test_an_output_that_appears_meanwhile_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a photo without a hole too, which is copied."""
+    photo, output = tmp_path / "photo.png", tmp_path / "output.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    Image.new("L", (8, 8)).save(tmp_path / "mask.png")
+
+    def complete(*arguments: Any, **named: Any) -> Any:
+        output.write_bytes(b"of another")
+        return engine_complete(*arguments, **named)
+
+    engine_complete = engine.complete
+    monkeypatch.setattr(engine, "complete", complete)
+    with pytest.raises(
+        FileExistsError, match=r"^expected a new output file, got one that exists: .*output\.png$"
+    ):
+        retouch.complete(photo, tmp_path / "mask.png", model="telea", output=output)
+    assert output.read_bytes() == b"of another"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "output.png", "photo.png"]

@@ -1,6 +1,7 @@
 """`retouch batch` on addresses (fsspec's ``memory://`` and ``file://``) and on tar shards: as on local folders."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 from files import contents, read_shard, write_shard
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from PIL import Image
 
 from retouch.batch import manifest, storage, work
@@ -123,8 +124,8 @@ def test_a_store_that_refuses(here: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", denied)
     assert batch("photos", "masks", f"{MEMORY}/out") == 2
-    err = capsys.readouterr().err
-    assert err == f"retouch: {MEMORY}/out/manifest-000001.jsonl: the store refuses: AccessDenied\n"
+    refused = f"retouch: {MEMORY}/out/manifest-000001-[0-9a-f]+.jsonl: the store refuses: AccessDenied\n"
+    assert re.fullmatch(refused, capsys.readouterr().err)
     monkeypatch.setattr(MemoryFileSystem, "cat_file", denied)
     assert batch(f"{MEMORY}/photos", "masks", "out") == 1
     assert (
@@ -309,3 +310,67 @@ def test_a_lock_is_no_matter_of_stores(here: Path) -> None:
         pass
     with manifest.appending("new"), pytest.raises(DataError, match="alone"), manifest.appending("new"):
         pass
+
+
+def test_no_file_of_lines_is_written_over(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where one was removed, not by a run at the same time; files of earlier versions are read, in order."""
+    monkeypatch.setattr(manifest, "EVERY", 0.0)
+    for number, name in ((2, "a.png"), (9, "b.png")):  # of an earlier version, which has lost others
+        row = {"output": name, "status": "failed"}
+        storage.write(f"{MEMORY}/out/manifest-{number:06d}.jsonl", f"{json.dumps(row)}\n".encode())
+    before = in_memory("out")
+    with manifest.appending(f"{MEMORY}/out") as one, manifest.appending(f"{MEMORY}/out") as other:
+        for append, name in ((one, "c.png"), (one, "d.png"), (other, "e.png")):
+            append({"output": name, "status": "failed"})
+    assert in_memory("out").items() >= before.items()
+    assert manifest.read(f"{MEMORY}/out") == dict.fromkeys(f"{name}.png" for name in "abcde")
+
+    sums = {"sha256": "", "bytes": 1} | dict.fromkeys(manifest.TERMS, "")
+    with manifest.appending(f"{MEMORY}/out") as append:
+        append({"output": "a.png", "status": "done", **sums})
+    names = list(in_memory("out"))
+    assert names == sorted(names) and [name[:15] for name in names] == [
+        f"manifest-{number:06d}" for number in (2, 9, 10, 11, 11, 12, 12, 13, 14)
+    ]
+    found = manifest.read(f"{MEMORY}/out") or {}
+    assert found["a.png"] and found["b.png"] is None  # the last line about a photo counts
+
+
+def test_what_is_no_shard_is_not_blamed_on_the_store(here: Path, capsys: Any) -> None:
+    for place in (MEMORY, "."):
+        storage.write(f"{place}/none/0.tar", b"no shard" * 300)
+        assert packing.members(f"{place}/none/0.tar") == {}
+        assert batch(f"{place}/none/0.tar", "masks/a.png", "out") == 2
+        expected = f"{storage.plain(place)}/none/0.tar: expected a tar shard of pictures, got invalid header"
+        assert capsys.readouterr().err == f"retouch: {expected}\n"
+    for mine in (KeyError("mine"), OSError("mine")):
+        with pytest.raises(type(mine)) as caught, storage.opened(f"{MEMORY}/none/0.tar"):
+            raise mine
+        assert caught.value is mine and not (isinstance(mine, OSError) and mine.filename)
+
+
+def test_opened_in_a_store_as_on_this_machine(here: Path) -> None:
+    data = bytes(range(256)) * 100
+    for root in (MEMORY, "."):
+        storage.write(f"{root}/x", data)
+        with storage.opened(f"{root}/x") as file:
+            assert file.read(3) == data[:3] and file.tell() == 3
+            assert file.seek(20_000) == 20_000 and file.read(9) == data[20_000:20_009]
+            assert file.seek(-7, 2) == len(data) - 7 and file.read() == data[-7:] and file.read(1) == b""
+        with pytest.raises(FileNotFoundError), storage.opened(f"{root}/y"):
+            pass
+
+
+@pytest.mark.parametrize("call", ["read", "seek"])
+def test_a_store_that_refuses_while_a_file_is_read(
+    here: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def denied(*_: Any) -> None:
+        raise RuntimeError("AccessDenied\nrequest 7")
+
+    monkeypatch.setattr(MemoryFile, call, denied)
+    refused = f"{MEMORY}/photos/a.png: the store refuses: AccessDenied"
+    with pytest.raises(DataError) as caught, storage.opened(f"{MEMORY}/photos/a.png") as file:
+        file.seek(1)
+        file.read()
+    assert str(caught.value) == refused

@@ -1,5 +1,6 @@
 """Evaluation: what a row holds, resuming, failures that are recorded, kills and full disks."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -421,6 +423,14 @@ def test_pictures_completed_elsewhere(data: Path, tmp_path: Path) -> None:
     assert errors["3.png"] == f"expected 48 x 40 px as the photo has, got 3 x 4 px in {made}/3.bmp"
 
 
+def test_a_folder_named_as_a_model_is_not_that_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("telea").mkdir()
+    assert evaluate.evaluate(settings(data, tmp_path / "out")) == evaluate.Finished(4, 0, 0)
+
+
 def test_pictures_completed_elsewhere_for_several_kinds_of_holes(data: Path, tmp_path: Path) -> None:
     """Each kind has a folder of its name; without such a folder the pictures hold for all kinds."""
     for number, kind in enumerate(("center", "strokes-0.1-0.2")):
@@ -642,3 +652,75 @@ def test_results_are_json_that_anyone_reads(data: Path, tmp_path: Path) -> None:
     evaluate.evaluate(settings(data, tmp_path / "out"))
     for line in (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+# ---- evaluations side by side -----------------------------------------------------------------------------
+
+
+def add(output: Path, photo: int) -> None:
+    """An evaluation of one row; a lock is that of an open file, so that threads stand for processes."""
+    with results.appending(output, {"format": results.FORMAT}, ()) as (_, append):
+        append({"photo": photo, "masks": "", "model": "telea"})
+
+
+def photos_in(output: Path) -> list[int]:
+    return sorted(row["photo"] for row in results.read(output).rows)
+
+
+def test_evaluations_that_start_together_write_one_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl")
+    append_line = results.append_line
+
+    def slowly(*given: Any) -> None:
+        time.sleep(0.2)
+        append_line(*given)
+
+    monkeypatch.setattr(results, "append_line", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(add, [tmp_path] * 3, range(3)))
+    assert photos_in(tmp_path) == [0, 1, 2]
+
+
+def test_a_line_that_another_evaluation_is_writing_is_not_torn(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    add(tmp_path, 0)
+    line = b'{"photo": 1, "masks": "", "model": "telea"}\n'
+    with open(tmp_path / results.NAME, "ab", buffering=0) as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(line[:20])
+        waiting = pool.submit(add, tmp_path, 2)
+        time.sleep(0.3)
+        other.write(line[20:])
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.result(timeout=60)
+    assert photos_in(tmp_path) == [0, 1, 2]
+
+
+def test_a_row_waits_for_that_of_another_evaluation(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with (
+        results.appending(tmp_path, {"format": results.FORMAT}, ()) as (_, append),
+        open(tmp_path / results.NAME, "ab", buffering=0) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        fcntl.flock(other, fcntl.LOCK_EX)  # at once: nobody has it between two rows
+        other.write(b'{"photo": 0, ')
+        waiting = pool.submit(append, {"photo": 1, "masks": "", "model": "telea"})
+        time.sleep(0.3)
+        other.write(b'"masks": "", "model": "telea"}\n')
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.result(timeout=60)
+    assert photos_in(tmp_path) == [0, 1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", flock)
+    add(tmp_path, 0)
+    add(tmp_path, 1)
+    assert photos_in(tmp_path) == [0, 1]

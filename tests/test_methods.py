@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small import SMALL, center, faces, write_faces
@@ -132,6 +133,9 @@ def test_what_is_saved_completes_as_what_was_trained(name, tmp_path):
         got = export.predictor(output)[0](image.numpy(), hole.numpy(), seed=3)
         torch.testing.assert_close(torch.from_numpy(got), expected, atol=1e-6, rtol=0)
     assert got.shape == image.shape and got.min() >= 0 and got.max() <= 1
+    ask = export.predictor(output)[0]
+    alone = [ask(image.numpy()[i : i + 1], hole.numpy()[i : i + 1], seed=3) for i in range(2)]
+    assert np.array_equal(ask(image.numpy(), hole.numpy(), seed=3), np.concatenate(alone))
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of PyTorch's compiler

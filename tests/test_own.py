@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,11 +20,12 @@ MEAN = dedent(own.__doc__.partition("\n\n")[2])
 
 
 @pytest.fixture
-def mean(tmp_path: Path) -> Path:
+def mean(tmp_path: Path) -> Iterator[Path]:
     """The example of the module's own words, as a file."""
-    path = tmp_path / "mean.py"
+    before, path = list(sys.path), tmp_path / "mean.py"
     path.write_text(MEAN)
-    return path
+    yield path
+    sys.path[:] = before  # where its folder stands from when it is loaded
 
 
 @pytest.fixture
@@ -79,13 +81,29 @@ def test_it_is_measured_beside_the_others(mean: Path, photo: Path, tmp_path: Pat
 
 def test_modules_beside_it_can_be_imported(mean: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "own_beside.py").write_text("NATIVE = 64\n")
-    mean.write_text("import own_beside\n" + MEAN.replace("native=512", "native=own_beside.NATIVE"))
+    (tmp_path / "own_later.py").write_text("")
+    late = MEAN.replace("        known =", "        import own_later\n        known =")
+    mean.write_text("import own_beside\n" + late.replace("native=512", "native=own_beside.NATIVE"))
     path = list(sys.path)
     try:
-        assert retouch.load(mean).predictor.limits.native == 64
+        model = retouch.load(mean)
+        assert model.predictor.limits.native == 64
+        model(photo, tmp_path / "mask.png")  # which imports the other one
+        retouch.load(mean)
+        assert sys.path == [*path, str(tmp_path)]
     finally:
-        sys.modules.pop("own_beside", None)
-    assert sys.path == path
+        for name in ("own_beside", "own_later"):
+            sys.modules.pop(name, None)
+
+
+def test_files_of_one_name_are_apart(mean: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / mean.name
+    other.parent.mkdir()
+    other.write_text(MEAN.replace("native=512", "native=64"))
+    first, second = retouch.load(mean), retouch.load(other)
+    assert (first.predictor.limits.native, second.predictor.limits.native) == (512, 64)
+    modules = [sys.modules[type(model.predictor.ask).__module__] for model in (first, second)]
+    assert modules[0] is not modules[1]
 
 
 @pytest.mark.parametrize(

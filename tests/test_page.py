@@ -32,6 +32,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP photos.example 127.0.0.1",
 ]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
@@ -162,6 +163,17 @@ def press(page: Any, x: float, y: float) -> None:
     page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + (x + 0.1) * box["width"], box["y"] + y * box["height"], steps=4)
+
+
+PASTE = """(bytes) => {
+    const data = new DataTransfer();
+    data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+    dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+}"""
+
+
+def paste(page: Any, data: bytes) -> None:
+    page.evaluate(PASTE, list(data))
 
 
 def fill(page: Any) -> None:
@@ -521,14 +533,7 @@ def test_tiff_paste_and_masks_from_files(page):
     assert (name, got.format, got.info["dpi"]) == ("scan-completed.tif", "TIFF", (300, 300))
     outside = hole == 0
     assert np.array_equal(np.asarray(got)[outside], np.asarray(photo())[outside])
-    page.evaluate(
-        """(bytes) => {
-        const data = new DataTransfer();
-        data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
-        dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
-    }""",
-        list(encoded(photo(64, 48))),
-    )
+    paste(page, encoded(photo(64, 48)))
     until(page, "document.querySelectorAll('#versions li').length === 1")
     page.wait_for_selector("#working", state="hidden")
     assert downloaded(page, "#download")[0] == "pasted-original.png"
@@ -698,6 +703,34 @@ def test_what_cannot_be_dropped_is_shown_so(browser):
         assert page.evaluate(script)
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_what_is_pasted_while_a_photo_is_filled_has_to_wait(browser, size):
+    """It is said above the progress, which goes on and can be cancelled."""
+    script = """() => {
+        const boxOf = (id) => document.getElementById(id).getBoundingClientRect();
+        const [notice, working] = [boxOf("notice"), boxOf("working")];
+        return [notice.height, notice.bottom < working.top || notice.top > working.bottom];
+    }"""
+    model = Gated()
+    with serving(predictor=model) as site, page_at(browser, site.url, viewport=size) as page:
+        open_photo(page, encoded(photo(600, 200)))
+        drag(page, (0.1, 0.5), (0.9, 0.5))
+        page.click("#complete")
+        page.wait_for_selector("#working:visible")
+        paste(page, encoded(photo(64, 48)))
+        height, apart = page.evaluate(script)
+        assert height > 0 and apart
+        processes.until(lambda: model.calls == 1)
+        model.gate.set()
+        model.gate.clear()
+        until(page, "/: [1-9]/.test(document.querySelector('#working-text').textContent)")
+        assert "Not opened" in page.text_content("#notice")
+        page.click("#cancel")
+        page.wait_for_selector("#working", state="hidden")
+        model.gate.set()
+        assert page.locator("#versions li").count() < 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone(browser, site, tmp_path, scheme):
     options = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
@@ -830,6 +863,19 @@ def test_folders(browser, tmp_path):
             name = f"{most * letter}-original.png"
             until(page, f"document.querySelector('#notice').textContent.includes(' {name}')")
             assert (tmp_path / "done" / name).exists()
+
+
+def test_the_page_says_where_photos_go_and_what_is_kept(browser, tmp_path):
+    for output in (None, tmp_path):
+        with serving(Settings(model="telea", output=output), hosts=["photos.example"]) as site:
+            number = site.address[1]
+            for host in ("127.0.0.1", "localhost", "photos.example"):
+                with page_at(browser, f"http://{host}:{number}", expected=("Cross-Origin-Opener",)) as page:
+                    said = page.inner_text("#welcome")
+                assert ("stay on this machine" in said) == (host != "photos.example")
+                assert (f"go to photos.example:{number} and no further" in said) == (host == "photos.example")
+                assert ("Nothing is stored" in said) == (output is None)
+                assert ("Only what you store is kept" in said) == (output is not None)
 
 
 def picture(path: str) -> None:

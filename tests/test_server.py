@@ -7,11 +7,13 @@ import io
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
@@ -26,6 +28,7 @@ from processes import until
 from scipy import ndimage
 
 import retouch
+from retouch import image as images
 from retouch.cli import main
 
 pytest.importorskip("fastapi")
@@ -33,6 +36,7 @@ from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
 from retouch.server import connections
 from retouch.server.asks import IOPAINT
+from retouch.server.bodies import from_json
 from retouch.server.settings import Settings
 from retouch.sharing import Shared
 
@@ -140,6 +144,31 @@ def test_what_was_converted_is_said(site):
     ).json()["notes"]
     assert "CMYK" in note and unquote(answer.headers["x-notes"]) == note
     assert "x-notes" not in site.post(INPAINT, files=FORM).headers
+
+
+def test_what_is_not_kept_is_said(site, monkeypatch):
+    """As the command says it: what of a photograph its format cannot hold, or the PNG that takes its place."""
+
+    def notes(data: bytes, hole: np.ndarray = HOLE) -> list[str]:
+        files = {"image": data, "mask": png(hole)}
+        return site.post(INPAINT, files=files, headers={"Accept": "application/json"}).json()["notes"]
+
+    def failing(_: images.Photo) -> bytes:
+        raise ValueError("no room")
+
+    iptc, plain = b"\x1c\x02\x78" + bytes(65504), images.read(PHOTO)
+    resource = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc
+    stream = io.BytesIO()
+    images.to_pil(plain).save(
+        stream, "JPEG", extra=b"\xff\xed" + struct.pack(">H", 2 + len(resource)) + resource
+    )
+    (note,) = notes(stream.getvalue())
+    assert "a JPEG keeps no IPTC of more than" in note
+    assert notes(stream.getvalue(), np.zeros_like(HOLE)) == []  # a copy keeps all
+    tiff = images.encode(replace(plain, iptc=iptc[:100]), "TIFF")
+    assert notes(tiff) == []
+    monkeypatch.setattr("retouch.formats.tiff", failing)
+    assert notes(tiff) == ["a PNG keeps no IPTC"]
 
 
 def test_sixteen_bits_are_kept(site):
@@ -267,11 +296,12 @@ def test_adjust_mask_and_preview(site):
     away = ndimage.distance_transform_edt(HOLE == 0)
     for size in (1, 7, 512):  # an ellipse of OpenCV's took a minute for the last, and could not be stopped
         assert np.array_equal(adjusted("expand", size) > 0, away <= size)
-    done, tiff = cv2.imencode(".tif", np.full((4, 5), 40000, np.uint16))
-    assert done
-    shown = Image.open(io.BytesIO(site.post("/api/v1/preview", data=bytes(tiff)).content))
-    assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (5, 4))
-    assert abs(shown.getpixel((0, 0)) - 40000 / 257) <= 1
+    for mode, shape in {"L": (4, 5), "RGB": (4, 5, 3), "RGBA": (4, 5, 4)}.items():
+        done, tiff = cv2.imencode(".tif", np.full(shape, 40000, np.uint16))
+        assert done
+        shown = Image.open(io.BytesIO(site.post("/api/v1/preview", data=bytes(tiff)).content))
+        assert (shown.format, shown.mode, shown.size) == ("PNG", mode, (5, 4))
+        assert (np.asarray(shown) == round(40000 / 257)).all()
 
 
 def test_a_server_of_larger_photographs_adjusts_their_masks():
@@ -484,6 +514,24 @@ def test_time_is_limited():
         gated.gate.set()
         until(lambda: idle(site))
         assert gated.calls == 1
+
+
+def test_a_large_mask_holds_up_no_other_request(monkeypatch):
+    gate, reading = threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        reading.set()
+        assert gate.wait(5)
+        return from_json(*arguments)
+
+    monkeypatch.setattr("retouch.server.inpaint.from_json", held)
+    fields = {"mask": base64.b64encode(MASK).decode(), "operate": "reverse"}
+    with serving() as site, ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(site.post, "/api/v1/adjust_mask", json=fields)
+        assert reading.wait(60)
+        assert site.get("/healthz").status_code == 200
+        gate.set()
+        assert asked.result().status_code == 200
 
 
 def events(answer: Any) -> list[tuple[str, Any]]:
@@ -874,6 +922,23 @@ def test_results_are_stored_under_new_plain_names(folders, monkeypatch):
         assert site.get("/healthz").status_code == 200
     assert sorted(path.name for path in outside.iterdir()) == ["secret.png"]
     assert not list(output.parent.glob("x.png")) and not list(output.glob(".retouch*"))
+
+
+def test_what_was_not_stored_in_time_is_not_stored_later(tmp_path, monkeypatch):
+    """Whoever was told so stores it again, perhaps under another name."""
+    gate, read = threading.Event(), images.read
+
+    def held(*arguments: Any, **options: Any) -> images.Photo:
+        assert gate.wait(60)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr("retouch.image.read", held)
+    with serving(Settings(model="telea", output=tmp_path, seconds=3)) as site:
+        refused(site.put("/api/v1/outputs/new.png", data=PHOTO), 503, "3 s")
+        gate.set()
+        until(lambda: idle(site))
+        assert not list(tmp_path.iterdir())
+        assert site.put("/api/v1/outputs/new.png", data=PHOTO).status_code == 201
 
 
 def full_disk(*_: Any, **__: Any) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 
 from retouch import engine, masks, metrics, sources
 from retouch import image as images
+from retouch.cards import shipped_names
+from retouch.classical import CLASSICAL
 from retouch.errors import DataError, ImageError, MaskError, needs, said
 from retouch.image import Patch
 from retouch.models import Model, load
@@ -120,8 +122,9 @@ def measured(terms: Terms, job: Job) -> Row:
 
 
 def completed_elsewhere(model: str) -> bool:
-    """Whether a model is a folder of pictures that another program completed: one that holds no training run."""
-    return os.path.isdir(model) and not os.path.isdir(os.path.join(model, "checkpoint"))
+    """Whether a model is a folder of pictures that another program completed: no model's name, and no training run."""
+    named = model in shipped_names() or model in CLASSICAL
+    return not named and os.path.isdir(model) and not os.path.isdir(os.path.join(model, "checkpoint"))
 
 
 def _predictor(terms: Terms, job: Job) -> engine.Predictor:

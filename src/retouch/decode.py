@@ -7,13 +7,13 @@ Pillow's plug-ins are called directly, because `Image.open` has a size limit tha
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from retouch import exif, formats, metadata
+from retouch import exif, formats, metadata, quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
 from retouch.photo import FOREIGN, FORMATS, JpegTables, Mode, Photo, mode_of
 
@@ -74,7 +74,7 @@ def _read_path(path: str, max_pixels: int) -> Photo:
 
 def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
     with _damage_named(name):
-        with exif.silent():
+        with quiet.pillow:
             image = _open(stream, name, max_pixels)
         with image:
             return _decode(image, stream, name, max_pixels)
@@ -128,7 +128,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     """The photo of an opened PIL image; `stream` is its whole file, None for a caller's image."""
     _check_size(image.width, image.height, name, max_pixels)
     notes: list[str] = []
-    with exif.silent():
+    with quiet.pillow:
         frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames} is read, no other")
@@ -152,7 +152,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
             notes.append(f"grey of {few} bits is widened to 8")
         if is_tiff and stream is not None:
             formats.check_tiff_whole(image, stream)
-        with exif.silent() if is_tiff else nullcontext():
+        with quiet.pillow:
             image = formats.loaded(image)
         pixels, mode, palette, icc = _pixels(image, name, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):

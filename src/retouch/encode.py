@@ -236,6 +236,6 @@ def write(photo: Photo, path: str | os.PathLike[str], *, overwrite: bool = False
     try:
         writing.atomic_write(path, data, overwrite=overwrite)
     except FileExistsError:
-        raise FileExistsError(f"expected a new output file, got one that exists: {path}") from None
+        raise
     except OSError as error:
         raise ImageError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error

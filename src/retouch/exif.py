@@ -4,16 +4,15 @@ Pillow rewrites EXIF at the cost of makers' notes, which are full of absolute of
 """
 
 import struct
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from retouch import quiet
 
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
@@ -23,19 +22,6 @@ DESCRIPTIVE = (
     269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD,
     33550, 33922, 34264, 34735, 34736, 34737,  # where on the earth, as GeoTIFF says it
 )  # fmt: skip
-
-_lock = threading.Lock()
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keeps Pillow's warnings about damaged metadata off the user's screen.
-
-    The filters of `warnings` belong to the whole process, hence the lock; only headers are read under it.
-    """
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def upright(exif: bytes) -> tuple[bytes | None, int]:
@@ -147,7 +133,7 @@ def tiff_tags(exif: bytes) -> dict[int, Any]:
     Empty where a tag has a type that cannot be written, as damaged EXIF is left out of what is read.
     """
     try:
-        with silent():
+        with quiet.pillow:
             return _tags(exif)
     except Exception:  # whatever a damaged EXIF leads Pillow to
         return {}

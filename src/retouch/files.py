@@ -13,7 +13,7 @@ import PIL.Image
 from retouch import engine, masks, writing
 from retouch import image as images
 from retouch.engine import Blend
-from retouch.errors import ImageError, MaskError
+from retouch.errors import ImageError, MaskError, ModelError
 from retouch.image import Photo, Source
 from retouch.models import Model, Search, load
 
@@ -58,7 +58,7 @@ def complete(
         model: as for ``retouch.load``, or what that returned, which saves reading the weights again.
         output: also write the picture there, in the format of its suffix, with the photo's metadata.
         overwrite: replace ``output`` where it exists.
-        threads, search: as for ``retouch.load``; a model that is loaded has its own.
+        threads, search: as for ``retouch.load``; not with a model that is loaded, which has its own.
 
     Returns:
         The completed picture; of 16-bit colour its upper 8 bits, as Pillow has no more. The file has all.
@@ -113,6 +113,8 @@ def run(
     photo = images.read(image)
     hole = images.read_mask(mask, photo.size)
     share = float(hole.mean())
+    if isinstance(model, Model) and (threads, search) != (None, None):
+        raise ModelError("expected threads and search when a model is loaded, got them with one that is")
     ready = model if isinstance(model, Model) else load(model, threads=threads, search=search)
     answers = ready.answers(variants if share else 1)
     targets = _targets(output, len(answers))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from retouch import quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError
 from retouch.exif import tiff_tags
 from retouch.metadata import IPTC_TIFF, XMP_TIFF, png_chunk
@@ -196,11 +197,8 @@ def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
     Raises:
         ImageError: no such picture can be decoded; OpenCV's own words are kept off the screen.
     """
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with quiet.opencv:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] < channels:
         raise ImageError(f"expected a whole 16-bit picture, got a damaged one: {name}")
     if channels == 2:  # grey and alpha come as BGRA

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from retouch import exif
+from retouch import exif, quiet
 
 IPTC = 0x0404  # its number among a JPEG's Photoshop resources
 XMP_TIFF, IPTC_TIFF = 700, 33723  # tags
@@ -31,7 +31,7 @@ def exif_of(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     """(EXIF of the upright picture, the orientation that the pixels still have to be turned by)."""
     kept, orientation = None, 1
     try:
-        with exif.silent():
+        with quiet.pillow:
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # its decoder turns it
                 tags = exif.descriptive(image.getexif())
                 raw = tags.tobytes() if exif.any_tag(tags) else None

@@ -14,6 +14,8 @@ def predictor():
     return Mean()
 """
 
+import hashlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -57,26 +59,26 @@ class OwnPredictor:
 
 
 def from_python(path: Path, source: bytes) -> OwnPredictor:
-    """Runs a file and calls its ``predictor()``; while it does, modules beside it can be imported.
+    """Runs a file and calls its ``predictor()``; from now on modules that lie beside it can be imported.
 
     Raises:
         ModelError: it cannot be run, has no such function, or this returns no `Predictor`.
     """
-    module = ModuleType(f"retouch_own_{path.stem}")
+    module = ModuleType(
+        f"retouch_own_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]}"
+    )
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where pickle and dataclasses look for it
     beside = str(path.resolve().parent)
-    sys.path.insert(0, beside)
-    try:
-        with _told(str(path), "Python that runs"):
-            exec(compile(source, path, "exec"), module.__dict__)
-        build = getattr(module, "predictor", None)
-        if not callable(build):
-            raise ModelError(f"{path}: expected a function predictor(), got none")
-        with _told(str(path), "predictor() to return a model"):
-            made: Any = build()
-    finally:
-        sys.path.remove(beside)
+    if beside not in sys.path:
+        sys.path.append(beside)
+    with _told(str(path), "Python that runs"):
+        exec(compile(source, path, "exec"), module.__dict__)
+    build = getattr(module, "predictor", None)
+    if not callable(build):
+        raise ModelError(f"{path}: expected a function predictor(), got none")
+    with _told(str(path), "predictor() to return a model"):
+        made: Any = build()
     limits = getattr(made, "limits", None)
     if not callable(made) or not isinstance(limits, Limits):
         lacks = "without limits" if limits is None else f"with limits of type {type(limits).__name__}"

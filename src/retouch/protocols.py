@@ -152,6 +152,16 @@ PROTOCOLS: dict[str, Protocol] = {
         layout="across",
         printed=(
             *_by_bin(
+                "Gated, faces, printed",
+                "Table 1",
+                own=False,
+                l1=("4.95", "6.54", "9.86"),
+                l2=("1.47", "2.03", "4.38"),
+                perceptual=("0.431", "0.592", "0.813"),
+                psnr=("29.575", "27.853", "24.026"),
+                ssim=("0.933", "0.904", "0.849"),
+            ),
+            *_by_bin(
                 "Edge, faces, printed",
                 "Table 1",
                 own=False,
@@ -160,6 +170,16 @@ PROTOCOLS: dict[str, Protocol] = {
                 perceptual=("0.554", "0.632", "0.794"),
                 psnr=("29.803", "28.748", "25.888"),
                 ssim=("0.917", "0.898", "0.854"),
+            ),
+            *_by_bin(
+                "Plural, faces, printed",
+                "Table 1",
+                own=False,
+                l1=("4.11", "6.32", "10.12"),
+                l2=("1.47", "2.72", "4.81"),
+                perceptual=("0.358", "0.512", "0.739"),
+                psnr=("29.693", "27.847", "24.468"),
+                ssim=("0.941", "0.912", "0.854"),
             ),
             *_by_bin(
                 "Baik, faces, printed",
@@ -171,6 +191,16 @@ PROTOCOLS: dict[str, Protocol] = {
                 ssim=("0.920", "0.905", "0.863"),
             ),
             *_by_bin(
+                "Gated, places, printed",
+                "Table 2",
+                own=False,
+                l1=("14.25", "16.47", "28.24"),
+                l2=("12.25", "12.80", "25.62"),
+                perceptual=("0.682", "0.927", "1.311"),
+                psnr=("23.311", "21.617", "19.114"),
+                ssim=("0.899", "0.858", "0.769"),
+            ),
+            *_by_bin(
                 "Edge, places, printed",
                 "Table 2",
                 own=False,
@@ -179,6 +209,16 @@ PROTOCOLS: dict[str, Protocol] = {
                 perceptual=("0.592", "0.847", "1.205"),
                 psnr=("24.112", "22.270", "20.104"),
                 ssim=("0.898", "0.856", "0.768"),
+            ),
+            *_by_bin(
+                "Plural, places, printed",
+                "Table 2",
+                own=False,
+                l1=("14.60", "18.89", "32.087"),
+                l2=("10.53", "13.89", "26.217"),
+                perceptual=("0.718", "1.001", "1.413"),
+                psnr=("22.835", "21.313", "18.890"),
+                ssim=("0.880", "0.832", "0.729"),
             ),
             *_by_bin(
                 "Baik, places, printed",

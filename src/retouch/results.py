@@ -1,14 +1,14 @@
 """``results.jsonl``: one line about the evaluation, then one line per photo, holes and model, as each is done.
 
 A process that is killed leaves whole lines and at most one that was cut off; who reads on drops that one. Lines
-are written by single appending writes, so that a second process may add other models meanwhile.
+are written by single appending writes, each under a lock, so that a second process may add other models meanwhile.
 """
 
 import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,30 +123,60 @@ def appending(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    _check_ours(path)
-    drop_torn_line(path)
-    rows: list[Row] = []
-    new = not path.exists() or path.stat().st_size == 0
-    if not new:
-        there = read(path)
-        for name in fixed:
-            if there.about.get(name) != about[name]:
-                raise DataError(
-                    f"{path}: expected {name} {there.about.get(name)!r} as in what is there, got {about[name]!r}: "
-                    "name another --output"
-                )
-        rows = there.rows
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
+    def append(row: Row) -> None:
+        with _alone(descriptor):
+            append_line(descriptor, row, path)
+
     try:
-        if new:
-            append_line(descriptor, about, path)
-        yield rows, lambda row: append_line(descriptor, row, path)
+        with _alone(descriptor):
+            _check_ours(path)
+            drop_torn_line(path)
+            rows: list[Row] = []
+            if os.fstat(descriptor).st_size:
+                rows = _rows_of_same(path, about, fixed)
+            else:
+                append_line(descriptor, about, path)
+        yield rows, append
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _alone(descriptor: int) -> Iterator[None]:
+    """Waits until no other process is at what is open, and keeps the others waiting meanwhile."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _rows_of_same(path: Path, about: Row, fixed: tuple[str, ...]) -> list[Row]:
+    """The rows of a file that is there.
+
+    Raises:
+        DataError: its first line says otherwise than ``about`` what is ``fixed``.
+    """
+    there = read(path)
+    for name in fixed:
+        if there.about.get(name) != about[name]:
+            raise DataError(
+                f"{path}: expected {name} {there.about.get(name)!r} as in what is there, got {about[name]!r}: "
+                "name another --output"
+            )
+    return there.rows
 
 
 def _check_ours(path: Path) -> None:
@@ -155,8 +185,6 @@ def _check_ours(path: Path) -> None:
     Raises:
         DataError: it is none of ours; nothing of it is touched.
     """
-    if not path.exists():
-        return
     with path.open("rb") as file:
         line = file.readline()
     if not line.endswith(b"\n"):

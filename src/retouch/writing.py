@@ -32,6 +32,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
             _move_to_new(temporary, target)
         else:
             os.replace(temporary, target)
+    except FileExistsError:
+        raise FileExistsError(f"expected a new output file, got one that exists: {os.fspath(path)}") from None
     except OSError as error:
         error.filename, error.filename2 = os.fspath(path), None
         raise
@@ -47,7 +49,7 @@ def _move_to_new(temporary: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without hard links: the check is all there is
         if target.exists():
-            raise FileExistsError(17, "File exists") from None
+            raise FileExistsError from None
         os.replace(temporary, target)
 
 

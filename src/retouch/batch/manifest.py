@@ -1,13 +1,16 @@
 """``manifest.jsonl`` in OUTPUT: a line per photo as it finishes, and what a later run makes of it.
 
 A process that is killed leaves whole lines and at most one that was cut off, which the next run drops. Where files
-cannot be appended to, in object stores, lines go out in files ``manifest-N.jsonl`` every few seconds; a kill then
-loses the last of them, whose photos are done again.
+cannot be appended to, in object stores, lines go out in files ``manifest-N-RUN.jsonl`` every few seconds; a kill then
+loses the last of them, whose photos are done again. A store has no lock: RUN, drawn by each run, keeps two at once
+from writing over each other's lines, though not from doing the same photos.
 """
 
 import hashlib
 import json
 import os
+import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -101,10 +104,10 @@ def end(output: str, untold: set[str]) -> None:
 
 @contextmanager
 def appending(output: str) -> Iterator[Callable[[Row], None]]:
-    """Opens the manifest to add rows to it; it belongs to this process alone until it is closed.
+    """Opens the manifest to add rows to it; it belongs to this process alone until it is closed, though not in a store.
 
     Raises:
-        DataError: another process writes there.
+        DataError: another process writes there; a store has no lock to tell that by.
         OSError: the disk refuses; what stands in the file stays whole.
     """
     if storage.is_address(output):
@@ -123,16 +126,16 @@ def appending(output: str) -> Iterator[Callable[[Row], None]]:
 
 def _appending_files(output: str) -> Iterator[Callable[[Row], None]]:
     rows: list[Row] = []
-    number = len(storage.matches(output, "manifest-*.jsonl"))
-    written = time.monotonic()
+    found = (re.match(r"manifest-(\d+)", name) for name in storage.matches(output, "manifest-*.jsonl"))
+    number = max((int(match[1]) for match in found if match), default=0)  # some may have been removed
+    written, token = time.monotonic(), secrets.token_hex(4)
 
     def flush() -> None:
         nonlocal number, written
         number, written = number + 1, time.monotonic()
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        storage.write(
-            storage.join(output, f"manifest-{number:06d}.jsonl"), lines.encode("utf-8", "backslashreplace")
-        )
+        path = storage.join(output, f"manifest-{number:06d}-{token}.jsonl")
+        storage.write(path, lines.encode("utf-8", "backslashreplace"))
         rows.clear()
 
     def append(row: Row) -> None:

@@ -130,13 +130,42 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """A file to read from, with seeking."""
+    """A file to read from, with seeking.
+
+    Raises:
+        OSError, DataError: it cannot be read, now or later.
+    """
     if not is_address(path):
         with open(path, "rb") as file:
             yield file
         return
-    with _filesystem(path) as (system, inner), system.open(inner, "rb") as file:
-        yield file
+    with _filesystem(path) as (system, inner):
+        stored = system.open(inner, "rb")
+    with stored, io.BufferedReader(_Reader(stored, path)) as reader:
+        yield reader
+
+
+class _Reader(io.RawIOBase):
+    """What a store has opened: reads that the store refuses become one line, whatever else is done meanwhile."""
+
+    def __init__(self, stored: Any, path: str) -> None:
+        self._stored, self._path = stored, path
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _told(self._path):
+            data = self._stored.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with _told(self._path):
+            return int(self._stored.seek(offset, whence))
 
 
 def make_folder(path: str) -> None:
@@ -218,7 +247,7 @@ def _whole(path: str) -> Iterator[tuple[Any, str]]:
 
 @contextmanager
 def _filesystem(path: str) -> Iterator[tuple[Any, str]]:
-    """fsspec's file system for an address, and the address within it; what a store raises becomes one line."""
+    """fsspec's file system for an address, and the address within it, for calls of it and no other work."""
     try:
         import fsspec  # type: ignore[import-untyped]
 
@@ -229,8 +258,15 @@ def _filesystem(path: str) -> Iterator[tuple[Any, str]]:
         raise DataError(f"{path}: expected the package for such addresses, got none: {error}") from error
     except ValueError as error:
         raise DataError(f"{path}: expected an address that fsspec knows, got: {error}") from error
-    try:
+    with _told(path):
         yield system, inner
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """What a store raises becomes one line."""
+    try:
+        yield
     except OSError as error:
         if error.filename is None:
             error.filename, error.strerror = path, first_line(error)

@@ -6,7 +6,9 @@ import { maskAction, pointer, take, tools } from "./painting.js";
 import { listModels, notice, thumbnails } from "./panels.js";
 import * as service from "./service.js";
 import { locked, onrefresh, refresh, state, steps, view } from "./state.js";
-import { $ } from "./texts.js";
+import { $, text } from "./texts.js";
+
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 const undo = () => locked() || steps.undo();
 const redo = () => locked() || steps.redo();
@@ -128,6 +130,8 @@ try {
   const [config] = await Promise.all([service.config(), fetchModels()]);
   $("#folder").hidden = !config.inputFolder;
   $("#store").hidden = !config.outputFolder;
+  const where = text(LOOPBACK.test(location.hostname) ? "stay-here" : "go-there", location);
+  $("#privacy").textContent = `${where} ${text(config.outputFolder ? "keeps-stored" : "keeps-nothing")}`;
 } catch (error) {
   $("#welcome-error").textContent = error.message;
 }

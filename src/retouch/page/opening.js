@@ -80,7 +80,7 @@ for (const button of document.querySelectorAll("[data-sample]")) {
   button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
 }
 
-const openFile = (file) => file && open(() => file, file.name);
+const openFile = (file) => file && (locked() ? notice(text("not-now")) : open(() => file, file.name));
 export const choosePhoto = () => $("#photo-file").click();
 $("#open").onclick = $("#welcome-open").onclick = choosePhoto;
 $("#photo-file").onchange = (event) => {

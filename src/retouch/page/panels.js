@@ -21,9 +21,10 @@ $("#notice button").onclick = () => notice("");
 
 /** Shows that something is going on; `working(null)` ends it. Without a total the bar only moves. */
 export function working(message, done = 0, total = 0) {
-  $("#working").hidden = message === null;
+  const panel = $("#working");
+  if (panel.hidden) notice(""); // what is said meanwhile stays
+  panel.hidden = message === null;
   if (message === null) return;
-  notice("");
   $("#working-text").textContent = message;
   const bar = $("#working-bar");
   if (total) {

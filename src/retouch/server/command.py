@@ -31,7 +31,8 @@ def serve(
 ) -> None:
     """Open a page with a brush, and a REST service for programs.
 
-    Photographs never leave this machine, and nothing is stored. Ctrl-C ends the server.
+    Photographs come to this machine and go no further; only what is stored from the page, in --output, is kept.
+    Ctrl-C ends the server.
 
     Args:
         host: Address to listen at; only this machine reaches the default one.

@@ -9,6 +9,7 @@ import numpy as np
 
 from retouch import engine
 from retouch import image as images
+from retouch.encode import NARROWED
 from retouch.errors import ImageError, RetouchError
 from retouch.server.asks import Ask, MaskRequest, decoded
 from retouch.server.problems import problem_of
@@ -35,7 +36,7 @@ class Answer:
         seed: that it used.
         seconds: that the work took, without waiting.
         pixels: of the photograph.
-        notes: what was converted, one readable line each.
+        notes: what was converted or is not kept, one readable line each.
         ignored: fields of the request that have no meaning here.
     """
 
@@ -97,17 +98,19 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
             for number, predictor in enumerate(predictors)
         ]
         files = [_encoded(picture) for picture in completed]
+        kind = files[0][1]
+        notes = (*photo.notes, *images.check_holds(kind, photo, kind))
     else:
-        files = [(ask.image, MEDIA[photo.format])]
-        photo = replace(photo, notes=())  # what reading converts is not converted in a copy
+        files, kind = [(ask.image, photo.format)], photo.format
+        notes = ()  # what reading converts is not converted in a copy
     return Answer(
         files=tuple(data for data, _ in files),
-        media=files[0][1],
+        media=MEDIA[kind],
         model=name,
         seed=ask.seed,
         seconds=time.perf_counter() - started,
         pixels=photo.width * photo.height,
-        notes=photo.notes,
+        notes=notes,
         ignored=ask.ignored,
     )
 
@@ -137,10 +140,10 @@ def preview(data: bytes, max_pixels: int) -> bytes:
     Raises:
         HttpError: for the picture.
     """
-    picture = images.to_pil(_read(data, "image", max_pixels))
-    if picture.mode.startswith("I;16"):
-        picture = picture.point(lambda value: value / 257).convert("L")
-    return images.encode(images.read(picture), "PNG")
+    photo = _read(data, "image", max_pixels)
+    if photo.depth == 16:
+        photo = replace(photo, pixels=NARROWED[photo.pixels])
+    return images.encode(photo, "PNG")
 
 
 def _read(data: bytes, field: str, max_pixels: int) -> images.Photo:
@@ -151,8 +154,8 @@ def _read(data: bytes, field: str, max_pixels: int) -> images.Photo:
 
 
 def _encoded(photo: images.Photo) -> tuple[bytes, str]:
-    """In the photograph's own format, or as PNG where that cannot hold what was read of it."""
+    """In the photograph's own format, or as PNG where that cannot hold what was read of it; and which it is."""
     try:
-        return images.encode(photo, photo.format), MEDIA[photo.format]
+        return images.encode(photo, photo.format), photo.format
     except ImageError:
-        return images.encode(photo, "PNG"), MEDIA["PNG"]
+        return images.encode(photo, "PNG"), "PNG"

@@ -16,6 +16,7 @@ from retouch import writing
 from retouch.errors import ImageError
 from retouch.photo import SUFFIXES
 from retouch.server.problems import HttpError
+from retouch.server.work import Progress
 
 MOST = 1000  # files listed
 NAME = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|.][^\x00-\x1f\x7f/\\:*?\"<>|]{0,199}")
@@ -66,12 +67,13 @@ def opened(folder: Path, name: str, largest: int) -> bytes:
     return data
 
 
-def store(folder: Path, name: str, data: bytes, max_pixels: int) -> None:
+def store(folder: Path, name: str, data: bytes, max_pixels: int, progress: Progress) -> None:
     """Stores a picture whole or not at all; never over another file.
 
     Raises:
         HttpError: 409, 415, 422, 500, 507.
         ImageError: not a picture.
+        StoppedError: from ``progress``.
     """
     plain = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(plain) or plain.endswith((" ", ".")) or len(plain.encode()) > 200:
@@ -85,6 +87,7 @@ def store(folder: Path, name: str, data: bytes, max_pixels: int) -> None:
         raise HttpError(415, f"expected a {wanted} file for this name, got a {photo.format}")
     if os.path.lexists(folder / plain):  # a link would be followed
         raise HttpError(409, "there is a file of this name already")
+    progress(0, 0)  # whoever was told that it is not done in time will store it again
     try:
         writing.atomic_write(folder / plain, data, overwrite=False)
     except FileExistsError:

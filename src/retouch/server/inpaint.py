@@ -78,7 +78,7 @@ def inpaint_routes(house: House) -> APIRouter:
             raise HttpError(415, "expected a body of application/json, got something else")
         body = await house.bodies.read(request)
         try:
-            asked = from_json(MaskRequest, body)
+            asked = await asyncio.to_thread(from_json, MaskRequest, body)
             mask = await house.work(request, lambda _: completing.adjusted(asked, house.settings.max_pixels))
         finally:
             house.bodies.release(len(body))

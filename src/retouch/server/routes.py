@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
@@ -154,7 +155,7 @@ def gallery_routes(house: House) -> APIRouter:
             raise HttpError(404, "the server has no output folder (see --output)")
         folder, body = settings.output, await house.bodies.read(request)
         try:
-            await house.work(request, lambda _: gallery.store(folder, name, body, settings.max_pixels))
+            await house.work(request, partial(gallery.store, folder, name, body, settings.max_pixels))
         finally:
             house.bodies.release(len(body))
         return Response(status_code=201)

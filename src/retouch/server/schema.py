@@ -22,7 +22,7 @@ class InpaintAnswer(BaseModel):
     seed: int
     model: str
     elapsed_ms: int = Field(description="Of the work, without waiting.")
-    notes: list[str] = Field(description="What could not be taken as it was.")
+    notes: list[str] = Field(description="What could not be taken as it was, or is not kept.")
     ignored: list[str] = Field(description="Fields of the request that have no meaning here.")
 
 
@@ -145,7 +145,8 @@ def inpaint_answers() -> dict[int | str, dict[str, Any]]:
         },
         "X-Notes": {
             "schema": {"type": "string"},
-            "description": "What of the photograph could not be taken as it was, percent-encoded, `;` between.",
+            "description": "What of the photograph could not be taken as it was, or is not kept, "
+            "percent-encoded, `;` between.",
         },
     }
     return {

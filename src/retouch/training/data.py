@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retouch import masks
+from retouch import masks, quiet
 from retouch.errors import RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
 from retouch.terminal import one_line
@@ -44,14 +44,12 @@ def decode(source: Source) -> np.ndarray:
         TrainingError: unreadable; names the file, and the shard that holds it. OpenCV's own words are kept off the
             screen.
     """
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         data = read_bytes(source)
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        with quiet.opencv:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except (OSError, cv2.error) as error:
         raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if pixels is None:
         raise TrainingError(f"{source.label}: expected a photo, got {len(data)} bytes that do not decode")
     return np.asarray(pixels, np.uint8)
