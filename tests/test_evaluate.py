@@ -412,15 +412,36 @@ def test_pictures_completed_elsewhere(data: Path, tmp_path: Path) -> None:
     main(["report", str(tmp_path / "out")])
     assert "| –" in (tmp_path / "out" / "report.md").read_text()
 
-    (made / "2.bmp").unlink()
+    again = evaluate.evaluate(replace(known, model=("telea", f"{made}/")))  # the same by another spelling
+    assert again == evaluate.Finished(0, 8, 0)
     Image.new("RGB", (3, 4)).save(made / "3.bmp")
     with pytest.raises(DataError, match="got other files of that name"):
         evaluate.evaluate(known)
-    missing = evaluate.evaluate(replace(known, output=tmp_path / "second", model=(str(made),)))
-    assert missing.failures == 2
+    wrong = replace(known, output=tmp_path / "second", model=(str(made),))
+    assert evaluate.evaluate(wrong).failures == 1
     errors = {row["name"]: row.get("error", "") for row in results.read(tmp_path / "second").rows}
-    assert errors["2.png"] == f"expected a picture named 2 in {made}, got none"
     assert errors["3.png"] == f"expected 48 x 40 px as the photo has, got 3 x 4 px in {made}/3.bmp"
+
+
+def test_pictures_completed_elsewhere_are_one_for_each_photo(data: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    shutil.copytree(data, made)
+    (data / "more").mkdir()
+    shutil.copy(data / "2.png", data / "more")
+    known = settings(data, tmp_path / "out", model=(str(made),))
+    with pytest.raises(
+        DataError, match=r"expected a picture for each photo, got one for .*2\.png and .*2\.png$"
+    ):
+        evaluate.evaluate(known)
+    (made / "more").mkdir()
+    shutil.move(made / "2.png", made / "more")
+    with pytest.raises(DataError, match=r"^expected a picture named 2 in .*made, got none$"):
+        evaluate.evaluate(known)
+    shutil.copy(data / "2.png", made)
+    with pytest.raises(DataError, match=r"several kinds of holes, got no strokes-0\.1-0\.2 in it$"):
+        evaluate.evaluate(replace(known, masks=(STROKES, "center")))
+    assert not (tmp_path / "out").exists()
+    assert evaluate.evaluate(known) == evaluate.Finished(5, 0, 0)
 
 
 def test_a_folder_named_as_a_model_is_not_that_model(
@@ -432,7 +453,7 @@ def test_a_folder_named_as_a_model_is_not_that_model(
 
 
 def test_pictures_completed_elsewhere_for_several_kinds_of_holes(data: Path, tmp_path: Path) -> None:
-    """Each kind has a folder of its name; without such a folder the pictures hold for all kinds."""
+    """Each kind has a folder of its name."""
     for number, kind in enumerate(("center", "strokes-0.1-0.2")):
         (data / "made" / kind).mkdir(parents=True)
         for path in data.glob("*.png"):

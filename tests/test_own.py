@@ -139,6 +139,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     [
         ("return image[:, :2]", "expected the model to return floats of shape"),
         ("return None", "expected the model to return floats of shape"),
+        ("return image * 255", r"expected the model to return values in \[0, 1\], got some from 0 to 30"),
+        (
+            "return 2 * image - 1",
+            r"expected the model to return values in \[0, 1\], got some from -1 to -0\.7",
+        ),
         ("return image * np.nan", "expected the model to return finite values"),
         ("return missing", r"mean\.py, line 8: expected to complete a window, got NameError: name 'missing'"),
     ],

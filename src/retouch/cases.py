@@ -127,6 +127,12 @@ def completed_elsewhere(model: str) -> bool:
     return not named and os.path.isdir(model) and not os.path.isdir(os.path.join(model, "checkpoint"))
 
 
+def pictures_for(folder: str, masks: str) -> str:
+    """Where pictures that were completed elsewhere lie: in a folder that has these holes' name, if there is one."""
+    inside = os.path.join(folder, slug(masks_name(masks)))
+    return inside if os.path.isdir(inside) else folder
+
+
 def _predictor(terms: Terms, job: Job) -> engine.Predictor:
     """The job's model.
 
@@ -145,13 +151,11 @@ def _predictor(terms: Terms, job: Job) -> engine.Predictor:
 def _from_elsewhere(job: Job, photo: Photo, hole: np.ndarray) -> Photo:
     """What the picture in the job's folder shows in the hole, in the photo: what it did to known pixels is left out.
 
-    It lies in the folder, or in one of it that has the name of the holes as in ``masks``.
-
     Raises:
         DataError: there is none, or more than one.
         ImageError: it cannot be read, or has another size than the photo.
     """
-    name = named_as(job.source, job.model, job.sums["model_sum"], slug(masks_name(job.masks)))
+    name = named_as(job.source, pictures_for(job.model, job.masks), job.sums["model_sum"])
     picture = images.read(name)
     if picture.size != photo.size:
         sizes = [f"{one.width} x {one.height} px" for one in (photo, picture)]
@@ -205,12 +209,11 @@ def hole_of(terms: Terms, job: Job, size: tuple[int, int]) -> np.ndarray:
     return hole
 
 
-def named_as(source: Source, folder: str, fingerprint: str, inside: str = "") -> str:
+def named_as(source: Source, folder: str, fingerprint: str) -> str:
     """The picture in a folder that is named as the photo, with as much of the photo's path as is there, too.
 
     Args:
-        fingerprint: of the folder's files.
-        inside: a folder in it, which is looked into first.
+        fingerprint: of its files.
 
     Raises:
         DataError: there is none, or more than one.
@@ -218,7 +221,6 @@ def named_as(source: Source, folder: str, fingerprint: str, inside: str = "") ->
     there = _pictures_in(folder, fingerprint)
     parts = PurePath(source.name or source.path).with_suffix("").parts
     keys = ["/".join(parts[start:]) for start in range(len(parts))]
-    keys = [f"{inside}/{key}" for key in keys if inside] + keys
     found = next((there[key] for key in keys if key in there), [])
     if len(found) != 1:
         got = " and ".join(found[:2]) or "none"

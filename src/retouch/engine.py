@@ -31,6 +31,7 @@ BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
 FEATHER = 8  # px: the band when none is given
 BACK = Limits(256, 1, 512, 32)  # windows of a completion at another size; they could be of any
 LONGEST = 64  # times as long as wide: beyond that a photograph is none that a model of whole pictures knows
+BEYOND = 0.5  # how far a prediction may leave [0, 1], to which it is clipped
 TILE = 512  # px: side of the crops in which a hole is dilated, and its deep interior delivered
 
 
@@ -272,6 +273,11 @@ def _predict(
         raise ModelError(f"expected the model to return floats of shape {shape}, got {got}")
     if not np.isfinite(answer).all():
         raise ModelError("expected the model to return finite values, got NaN or infinity")
+    low, high = float(answer.min()), float(answer.max())
+    if low < -BEYOND or high > 1 + BEYOND:  # of other units, such as 0 to 255 or -1 to 1
+        raise ModelError(
+            f"expected the model to return values in [0, 1], got some from {low:.3g} to {high:.3g}"
+        )
     answer = np.clip(answer, 0, 1).astype(np.float32, copy=False)
     return [
         np.ascontiguousarray(prediction.transpose(1, 2, 0)[: crop.rgb.shape[0], : crop.rgb.shape[1]])

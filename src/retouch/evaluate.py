@@ -7,6 +7,7 @@ nothing but the folder, so that processes can work side by side.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         OSError: the disk refuses. What was measured stays; the same command goes on from there.
     """
     settings = _with_protocol(settings)
+    settings = replace(settings, model=tuple(map(_as_it_lies, settings.model)))
     folders = [spec for spec in settings.masks if spec.partition(":")[0] not in masks.KINDS]
     elsewhere = [name for name in settings.model if cases.completed_elsewhere(name)]
     index = sources.index(settings.data, beside=[settings.output, *folders, *elsewhere])
@@ -114,6 +116,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     weights = {name: _sum(name, settings) for name in settings.model}
     holes = {cases.masks_name(spec): _sum_of_files(spec) for spec in folders}
     sums = {"model": weights, "masks": holes}
+    for name in elsewhere:
+        _check_elsewhere(name, settings, index, weights[name])
     cases.networks(settings.lpips, settings.features, settings.cores)
     about = _about(settings, index)
     if not results.path_of(settings.output).exists():
@@ -148,6 +152,29 @@ def _sum(model: str, settings: Settings) -> str:
     if cases.completed_elsewhere(model):
         return _sum_of_files(model)
     return load(model, threads=settings.cores).sha256[:SUM]
+
+
+def _as_it_lies(model: str) -> str:
+    """One name for ``mine``, ``mine/`` and ``./mine``, where that is a folder of pictures."""
+    return os.path.normpath(model) if cases.completed_elsewhere(model) else model
+
+
+def _check_elsewhere(folder: str, settings: Settings, index: tuple[Source, ...], fingerprint: str) -> None:
+    """Refuses pictures completed elsewhere that are not there for every photo and kind of holes, one for each."""
+    for spec in dict.fromkeys(settings.masks):
+        there = cases.pictures_for(folder, spec)
+        if there == folder and len(set(settings.masks)) > 1:
+            name = cases.slug(cases.masks_name(spec))
+            raise DataError(
+                f"{folder}: expected a folder for each of several kinds of holes, got no {name} in it"
+            )
+        taken: dict[str, Source] = {}
+        for _, source in _photos(settings, index):
+            other = taken.setdefault(cases.named_as(source, there, fingerprint), source)
+            if other != source:
+                raise DataError(
+                    f"{there}: expected a picture for each photo, got one for {other.label} and {source.label}"
+                )
 
 
 def _sum_of_files(folder: str) -> str:
@@ -192,13 +219,18 @@ def _check_same(rows: list[Row], sums: Sums, output: Path) -> None:
 
 def _jobs(settings: Settings, index: tuple[Source, ...], sums: Sums) -> Iterator[Job]:
     """All of them, photo by photo in the seed's order."""
-    order = np.random.default_rng(settings.seed).permutation(len(index))[: settings.photos]
-    for place, number in enumerate(map(int, order)):
+    for place, (number, source) in enumerate(_photos(settings, index)):
         keep = place < settings.pictures
         if settings.features:
-            yield Job(number, index[number], "", ORIGINAL, False)
+            yield Job(number, source, "", ORIGINAL, False)
         for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
-            yield Job(number, index[number], spec, model, keep, _own(sums, spec, model))
+            yield Job(number, source, spec, model, keep, _own(sums, spec, model))
+
+
+def _photos(settings: Settings, index: tuple[Source, ...]) -> Iterator[tuple[int, Source]]:
+    """Those that are measured, in the seed's order, with their places in the index."""
+    order = np.random.default_rng(settings.seed).permutation(len(index))[: settings.photos]
+    return ((int(number), index[number]) for number in order)
 
 
 def _own(sums: Sums, spec: str, model: str) -> dict[str, str]:

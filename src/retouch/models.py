@@ -225,7 +225,8 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
         card = parse_card(card_path.read_bytes(), str(card_path))
     except OSError as error:
         raise ModelError(
-            f"{path}: expected its card {card_path.name} beside it, got: {error.strerror}"
+            f"{path}: expected its card {card_path.name} beside it, got: {error.strerror} "
+            "(a network from elsewhere: name a .py file that runs it)"
         ) from error
     sha256 = hashlib.sha256(weights).hexdigest()
     if sha256 != card.sha256:

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import at_least, hole_decibels, mirrored, set_rate, update, warmup_cosine
+from retouch.methods.nn import at_least, hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 LAYERS = 4  # of stride 2: 64 x 64 -> 4 x 4 (DCGAN, Fig. 1)
@@ -286,8 +286,7 @@ class DCGANDirect:
         if judged:
             discriminator.requires_grad_(True)
         logs |= losses | {"total": total}
-        names, values = list(logs), torch.stack([value.detach() for value in logs.values()]).tolist()
-        return dict(zip(names, values, strict=True)) | {"lr": factor * config.learning_rate}
+        return numbers(logs) | {"lr": factor * config.learning_rate}
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

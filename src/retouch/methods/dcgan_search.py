@@ -41,7 +41,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import at_least, set_rate, update
+from retouch.methods.nn import at_least, numbers, set_rate, update
 
 KERNEL = 5  # discriminator summary
 
@@ -188,7 +188,7 @@ class DCGANSearch:
                 self.networks, self.optimizers["inverter"], self.score, config, picture, hole,
                 k - config.generator_steps, backward,
             )  # fmt: skip
-        return {name: float(value.detach()) for name, value in logs.items()}
+        return numbers(logs)
 
     def discriminator_step(
         self, picture: Tensor, hole: Tensor, backward: Callable[[Tensor], None]

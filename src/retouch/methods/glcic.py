@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import at_least, hole_decibels, mirrored, set_rate, update, warmup_cosine
+from retouch.methods.nn import at_least, hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
 
 DILATIONS = (2, 4, 8, 16)  # §IV.A.1, the table's four dilated layers
@@ -296,8 +296,7 @@ class GLCIC:
             composite = image + hole * (self.networks["generator"](image, hole) - image)
             logs |= self.judge(image, hole, composite, backward)
             logs |= self.fool(hole, composite, backward)
-        names, values = list(logs), torch.stack([value.detach() for value in logs.values()]).tolist()
-        return dict(zip(names, values, strict=True)) | {"lr": factor * config.learning_rate}
+        return numbers(logs) | {"lr": factor * config.learning_rate}
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

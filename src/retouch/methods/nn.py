@@ -1,7 +1,7 @@
 """Blocks and losses that two or more papers share unchanged."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -52,6 +52,12 @@ def update(optimizer: Optimizer, loss: Tensor, backward: Callable[[Tensor], None
     optimizer.zero_grad()
     backward(loss)
     optimizer.step()
+
+
+def numbers(logs: Mapping[str, Tensor]) -> dict[str, float]:
+    """The values of scalar tensors, fetched at once: each fetch waits for the GPU."""
+    values = torch.stack([value.detach() for value in logs.values()]).tolist()
+    return dict(zip(logs, values, strict=True))
 
 
 def mirrored(network: Callable[[Tensor, Tensor], Tensor], image: Tensor, hole: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.filters import high_pass, low_pass, sobel_edges
-from retouch.methods.nn import at_least, mirrored, set_rate, update, warmup_cosine
+from retouch.methods.nn import at_least, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -486,8 +486,7 @@ class Recurrent:
         if "discriminator" in self.networks:
             self.networks["discriminator"].requires_grad_(True)
         logs |= losses | {"total": total}
-        values = {name: float(value.detach()) for name, value in logs.items()}
-        return values | {"lr": factor * config.learning_rate}
+        return numbers(logs) | {"lr": factor * config.learning_rate}
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -44,7 +44,7 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import at_least, depthwise, set_rate, update
+from retouch.methods.nn import at_least, depthwise, numbers, set_rate, update
 
 KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
 PAIRS = ("completions", "blur")
@@ -228,7 +228,7 @@ class WGAN:
             )  # fmt: skip
         else:
             logs = self.enhancement_step(image, hole, backward)
-        return {name: float(value.detach()) for name, value in logs.items()}
+        return numbers(logs)
 
     def generator_stage(
         self, picture: Tensor, hole: Tensor, k: int, backward: Callable[[Tensor], None]
