@@ -289,6 +289,10 @@ def test_brush_size_zoom_and_pan(page):
     page.mouse.move(box["x"] + 500, box["y"] + 300)
     page.mouse.wheel(0, -300)
     assert zoom() != fitted
+    place = "import('/state.js').then(({ view }) => [view.scale, view.x, view.y])"
+    scale, x, y = page.evaluate(place)
+    page.mouse.wheel(60, 0)  # sideways: the photo goes there
+    assert page.evaluate(place) == [scale, x - 60, y]
     smaller = size()
     page.keyboard.down("Alt")
     page.mouse.wheel(0, -300)
@@ -491,7 +495,11 @@ def test_bad_files_are_said_where_they_came_from(browser, site):
         page.set_input_files("#mask-file", mask)
         page.wait_for_selector("#notice.wrong:visible")
         assert "10 × 10" in page.inner_text("#notice") and "320 × 240" in page.inner_text("#notice")
-        page.click("#notice button")
+        for grey in (0, 1):
+            black = encoded(Image.new("L", (320, 240), grey))
+            page.set_input_files("#mask-file", {"name": "m.png", "mimeType": "image/png", "buffer": black})
+            page.wait_for_selector("#notice.wrong:visible:has-text('white')")
+            page.click("#notice button")
         page.click("#complete")
         assert "paint" in page.inner_text("#notice").lower()
         page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"junk"})

@@ -337,6 +337,18 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert len(figure.axes[0].get_legend().get_texts()) == len(NAMES)
 
 
+@pytest.mark.parametrize("times", [(0.39, 0.68), (0.05, 3.0), (2.0, 2.0)])
+def test_times_can_be_read_off(times: tuple[float, float]) -> None:
+    rows = [row(p, name, 20.0 + p, seconds=s) for name, s in zip("ab", times, strict=True) for p in range(2)]
+    figure = plots.by_time(summary.groups(rows), "ab", ["psnr"])
+    axis = figure.axes[0].xaxis
+    low, high = axis.get_view_interval()
+    ticks = [*zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True),
+             *zip(axis.get_minorticklocs(), axis.get_minorticklabels(), strict=True)]  # fmt: skip
+    shown = {text.get_text() for place, text in ticks if low <= place <= high} - {""}
+    assert len(shown) >= 2 and all(re.fullmatch(r"[\d.]+", text) for text in shown)
+
+
 def test_runs_of_one_name_are_all_shown(tmp_path: Path) -> None:
     for number in "12":
         (tmp_path / number / "first").mkdir(parents=True)

@@ -101,7 +101,8 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
         axis.set(xscale="log", xlabel="seconds a photo (median)", ylabel=head(name))
         axis.margins(x=0.15, y=0.15)
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("")
+        low, high = axis.get_xlim()
+        axis.xaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")  # no power of ten may lie between
     for number, model in enumerate(models):
         axes[0].plot([], [], "o", color=f"C{number % 10}", label=_label(model))
     for place, group in enumerate(groups):

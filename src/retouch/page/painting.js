@@ -115,6 +115,7 @@ $("#mask-file").onchange = (event) => {
     const picture = await pictureOf(file, signal);
     signal.throwIfAborted();
     loadMask(picture);
+    if (state.mask.empty) notice(text("mask-black"), true);
   };
   job("adjusting", work, (reason) => notice(text("not-a-picture", { reason }), true));
 };

@@ -141,7 +141,8 @@ export function listen(view, tools) {
       if (!view.photo || event.target.closest(".float, .welcome")) return;
       event.preventDefault();
       const lines = event.deltaMode === 1 ? 16 : 1;
-      const step = Math.exp((-lines * (event.deltaY || event.deltaX)) / (event.ctrlKey ? 120 : 500));
+      if (!event.deltaY) return view.pan(-lines * event.deltaX, 0);
+      const step = Math.exp((-lines * event.deltaY) / (event.ctrlKey ? 120 : 500));
       const point = place(event);
       if (event.altKey) {
         tools.resize(step);
