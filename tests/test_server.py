@@ -996,8 +996,8 @@ def test_sigterm_ends_within_ten_seconds_whatever_runs():
         server.terminate()
         assert server.wait(10) in (0, -15)
         assert time.monotonic() - started < 10
-        with contextlib.suppress(OSError):  # cut off in the end
-            refused(running.result(), 503)
+        refused(running.result(), 503, "shutting down")
+        assert server.stderr.read() == ""
 
 
 def test_killed_and_started_again():

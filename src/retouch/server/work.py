@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from retouch.server.problems import HttpError
 
@@ -41,6 +41,7 @@ class Pool:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closing = False
         self._stops: dict[threading.Event, float] = {}  # of what runs, and when it began
+        self._awaited: set[asyncio.Future[Any]] = set()  # its results
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     async def run(self, work: Callable[[Progress], T], tell: Progress | None = None) -> T:
@@ -104,6 +105,8 @@ class Pool:
     async def _run(self, work: Callable[[Progress], T], tell: Progress | None) -> T:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
+        self._awaited.add(done)
+        done.add_done_callback(self._awaited.discard)
         stop = threading.Event()
         self._stops[stop] = started = time.monotonic()
 
@@ -117,7 +120,7 @@ class Pool:
             self._stops.pop(stop, None)
             self._recent.append(time.monotonic() - started)
             self._leave()
-            if done.cancelled():
+            if done.done():  # its client is gone, or the server ends
                 return
             if error is None:
                 done.set_result(result)  # type: ignore[arg-type]
@@ -136,6 +139,7 @@ class Pool:
         try:
             threading.Thread(target=body, name="retouch-work", daemon=True).start()
         except RuntimeError as error:  # as where a container allows no more
+            done.cancel()
             self._stops.pop(stop, None)
             self._leave()
             raise HttpError(503, "the server cannot start a thread now", {"Retry-After": "10"}) from error
@@ -161,8 +165,12 @@ class Pool:
         asyncio.get_running_loop().call_later(grace, self._stop_all)
 
     def _stop_all(self) -> None:
+        """Answers what runs at once: a work in the middle of one long call reads no stop."""
         for stop in self._stops:
             stop.set()
+        for done in self._awaited:
+            if not done.done():
+                done.set_exception(_closing())
 
 
 def _closing() -> HttpError:
