@@ -1045,6 +1045,23 @@ def test_clients_that_leave_or_dawdle():
         assert site.post(INPAINT, files=FORM).status_code == 200
 
 
+def test_a_slow_upload_that_goes_on_is_waited_for():
+    """Longer than the limit, but faster than the slowest that is served."""
+    with (
+        serving(Settings(model="telea", body_seconds=0.5)) as site,
+        socket.create_connection(site.address) as slow,
+    ):
+        slow.sendall(
+            f"POST {INPAINT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 96000\r\n"
+            "Content-Type: application/json\r\nConnection: close\r\n\r\n".encode()
+        )
+        for _ in range(12):
+            slow.sendall(b" " * 8000)
+            time.sleep(0.1)
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 422")  # spaces are no JSON, but all of them came
+
+
 def requests_body() -> dict[str, bytes]:
     small = {"image": png(np.full((6, 5, 3), 90, np.uint8)), "mask": png(np.eye(6, 5, dtype=np.uint8) * 255)}
     form = b""

@@ -18,6 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 
 MOST_PARTS = 100  # of a form
 SMALL = 1 << 20  # bytes of a body without pictures
+SLOWEST = 32_000  # bytes a second: who sends that many is not cut off
 BODIES = 4  # largest bodies that may be arriving or waiting together
 
 
@@ -47,9 +48,11 @@ class Bodies:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self.seconds) as limit:
+                until = limit.when() or 0.0
                 async for chunk in request.stream():
                     size += len(chunk)
+                    limit.reschedule(until + size / SLOWEST)
                     self.held += len(chunk)
                     if size > largest:
                         raise _too_large(largest)
@@ -63,7 +66,8 @@ class Bodies:
             if isinstance(error, TimeoutError):
                 raise HttpError(
                     408,
-                    f"expected the request's bytes within {self.seconds:g} s, got {size:,} of them",
+                    f"expected the request's bytes within {self.seconds:g} s, or {SLOWEST:,} a second, "
+                    f"got {size:,} of them",
                     {"Connection": "close"},
                 ) from None
             raise

@@ -20,7 +20,7 @@ class Settings:
         workers: Photographs completed at the same time; by default as many as keep all cores busy.
         waiting: Requests that may wait for a worker; the next one is told to come back later (429).
         seconds: Time limit of a request, waiting included (503).
-        body_seconds: Time limit for a request's bytes to arrive (408).
+        body_seconds: Time limit for a request's bytes to arrive (408), beside a second for every 32,000 of them.
         max_mebibytes: Size limit of a request (413).
         max_megapixels: Size limit of a photograph (413).
         threads: Cores that a model may use; all by default.
