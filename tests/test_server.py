@@ -188,7 +188,11 @@ def test_a_photo_without_a_hole_comes_back_byte_for_byte(site):
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
 def test_json_gives_what_a_form_gives(site, prefix):
     fields = {name: prefix + text for name, text in as_json().items()}
-    assert site.post(INPAINT, json=fields).content == site.post(INPAINT, files=FORM).content
+    wanted = site.post(INPAINT, files=FORM).content
+    assert site.post(INPAINT, json=fields).content == wanted
+    marked = json.dumps(fields).encode("utf-8-sig")
+    kind = {"Content-Type": "application/json"}
+    assert site.post(INPAINT, data=marked, headers=kind).content == wanted
 
 
 def test_what_iopaint_sends_is_taken(site):

@@ -1,6 +1,7 @@
 """Bodies of requests, in memory and within limits: no photograph touches the disk."""
 
 import asyncio
+import codecs
 from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request
@@ -91,13 +92,13 @@ def type_of(request: Request) -> str:
 
 
 def from_json(model: type[M], body: bytes) -> M:
-    """A body in JSON, checked.
+    """A body in JSON, checked; a byte order mark, which .NET and PowerShell write, is passed over.
 
     Raises:
         HttpError: 422.
     """
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         raise problem_of_fields(error) from None
 
