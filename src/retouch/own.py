@@ -1,5 +1,8 @@
 """A model of one's own: a Python file whose function ``predictor()`` returns a `Predictor`, in any framework.
 
+It is shown windows around the holes, of ``native`` px or more, and its answers meet the photograph as those of any
+model do. What it reads beside its own file is its own matter: a resumed evaluation sees only whether this file changed.
+
 import numpy as np
 import retouch
 
