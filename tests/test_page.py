@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
+from scipy import ndimage
 
 pytest.importorskip("fastapi")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -462,6 +463,141 @@ def test_variants_stand_side_by_side(browser):
         drag(page, (0.3, 0.5), (0.35, 0.5))
         assert page.is_hidden("#answers")
         assert page.locator("#versions li").count() == 2
+
+
+SENT = """() => {
+    window.sent = [];
+    const real = window.fetch;
+    window.fetch = (path, options) => {
+        if (path === "api/v1/inpaint") {
+            const files = ["image", "filled"].map((name) => options.body.get(name));
+            sent.push(Promise.all(files.map(async (file) => file && [...new Uint8Array(await file.arrayBuffer())])));
+        }
+        return real(path, options);
+    };
+}"""
+
+
+def sent(page: Any) -> tuple[bytes, bytes | None]:
+    """The photo and the layer of the last fill."""
+    image, layer = page.evaluate("sent.at(-1)")
+    return bytes(image), None if layer is None else bytes(layer)
+
+
+def rgb(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def profile() -> bytes:
+    """An ICC profile in which a browser shows other values than it stores: red and blue exchanged."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for i in range(128, 128 + 4 + 12 * data[131], 1):
+        if data[i : i + 4] == b"rXYZ":
+            data[i : i + 4] = b"bXYZ"
+        elif data[i : i + 4] == b"bXYZ":
+            data[i : i + 4] = b"rXYZ"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("dilate", [0, 9])
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_fill_after_fill_compresses_a_lossy_photo_once(page, kind, dilate):
+    """Each fill sends the photo as it was opened, and a layer of what the version that is shown had completed."""
+    pixels = np.asarray(photo()).copy()
+    pixels[100:140, 60:260] = (255, 40, 40)  # damaged
+    options = {"exif": b"", "icc_profile": profile(), "quality": 80}
+    data = encoded(Image.fromarray(pixels), kind, **options)
+    open_photo(page, data, f"photo.{kind}", f"image/{kind}")
+    page.evaluate(SENT)
+    page.click("#options-button")
+    page.locator("[name=dilate]").fill(str(dilate))
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+
+    holes, results = [], []
+    for left in (0.36, 0.47, 0.58):
+        drag(page, (left, 0.46), (left + 0.05, 0.54))
+        hole = mask_of(page)
+        fill(page)
+        holes.append(ndimage.distance_transform_edt(~hole) <= dilate)
+        results.append(downloaded(page, "#download")[1])
+        image, layer = sent(page)
+        assert image == data
+        if len(results) == 1:
+            assert layer is None
+            continue
+        given = np.asarray(Image.open(io.BytesIO(layer)))
+        assert given.shape == (240, 320, 4)
+        assert np.array_equal(given[..., 3] == 255, np.any(holes[:-1], axis=0))
+        assert not given[..., 3][~np.any(holes[:-1], axis=0)].any()
+        assert np.abs(given[..., :3] - rgb(results[-2]))[holes[-2]].mean() < 3
+
+    first, second, third = map(rgb, results)
+    assert all(hole.any() for hole in holes)
+    far = ndimage.distance_transform_edt(~np.any(holes, axis=0)) > 24
+    original = rgb(data)
+    if kind == "jpeg":
+        assert np.array_equal(first[far], second[far]) and np.array_equal(first[far], third[far])
+    else:
+        assert ((third - original)[far] ** 2).mean() < 1.25 * ((first - original)[far] ** 2).mean()
+    assert np.abs(third - first)[holes[0]].mean() < 6  # completed, and not damaged again
+
+    page.keyboard.press("Control+z")  # the third result,
+    page.keyboard.press("Control+z")  # its stroke,
+    page.keyboard.press("Control+z")  # and the second result: its stroke is there again
+    assert np.array_equal(ndimage.distance_transform_edt(~mask_of(page)) <= dilate, holes[1])
+    fill(page)
+    image, layer = sent(page)
+    assert image == data
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(layer)))[..., 3] == 255, holes[0])
+    assert downloaded(page, "#download")[1] == results[1]
+
+    page.click("#versions li:first-child button")  # the photo itself, to begin anew
+    drag(page, (0.58, 0.46), (0.63, 0.54))
+    fill(page)
+    assert sent(page) == (data, None)
+
+
+def test_the_answer_that_was_chosen_is_what_the_next_fill_goes_on_with(browser):
+    class Several(Slow):
+        def variants(self, count: int) -> list["Grey"]:
+            return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
+
+    class Grey(Slow):
+        def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+            return np.full(image.shape, self.seconds, np.float32)
+
+    with serving(predictor=Several()) as site, page_at(browser, site.url) as page:
+        data = encoded(photo(), "jpeg", quality=90)
+        open_photo(page, data, "photo.jpg", "image/jpeg")
+        page.evaluate(SENT)
+        page.click("#options-button")
+        page.locator("#variants").fill("3")
+        page.select_option("#blend", "none")
+        page.keyboard.press("Escape")
+        drag(page, (0.45, 0.5), (0.55, 0.5))
+        hole = mask_of(page)
+        fill(page)
+        page.locator("#answers button").nth(2).click()
+        drag(page, (0.3, 0.5), (0.35, 0.5))
+        fill(page)
+        image, layer = sent(page)
+        assert image == data
+        given = np.asarray(Image.open(io.BytesIO(layer)))
+        assert np.array_equal(given[..., 3] == 255, hole)
+        assert abs(given[..., :3][hole].mean() - 0.9 * 255) < 6
+
+
+def test_a_lossless_photo_goes_on_with_its_result(page):
+    for kind, options in (("png", {}), ("webp", {"lossless": True})):
+        open_photo(page, encoded(photo(), kind, **options), f"photo.{kind}", f"image/{kind}")
+        page.evaluate(SENT)
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        fill(page)
+        result = downloaded(page, "#download")[1]
+        drag(page, (0.55, 0.5), (0.58, 0.5))
+        fill(page)
+        assert sent(page) == (result, None)
 
 
 def test_progress_and_cancel(browser):

@@ -53,6 +53,7 @@ PHOTO = png(np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8))
 HOLE = np.zeros((50, 60), np.uint8)
 HOLE[10:20, 15:30] = 255
 MASK = png(HOLE)
+JPEG = bytes(cv2.imencode(".jpg", np.full((50, 60, 3), 90, np.uint8))[1])
 FORM = {"image": PHOTO, "mask": MASK}
 
 
@@ -263,6 +264,81 @@ def test_several_answers():
         assert described["telea"]["several"]
 
 
+def layered(layer: np.ndarray | None, file: bytes, hole: np.ndarray) -> np.ndarray:
+    """RGBA: a layer of what was completed before, and what a file shows in a hole."""
+    layer = np.zeros((*hole.shape, 4), np.uint8) if layer is None else layer.copy()
+    layer[hole, :3], layer[hole, 3] = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))[hole], 255
+    return layer
+
+
+def rgba(layer: np.ndarray) -> bytes:
+    return png(cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_fill_after_fill_compresses_known_pixels_once(site, kind, mode):
+    """As the page asks: the photograph as it was opened, and a layer of what was completed before."""
+    noise = np.random.default_rng(4).integers(0, 60, (128, 224, 3))
+    pixels = (np.linspace(20, 120, 224)[:, None] + noise).astype(np.uint8)
+    holes = np.zeros((12, 128, 224), bool)
+    for number, hole in enumerate(holes):  # along the lower right: a WebP predicts to the right and down
+        hole[100:116, 16 + 16 * number : 22 + 16 * number] = True
+    pixels[holes.any(0)] = 255
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, kind, quality=92)
+    source = np.asarray(Image.open(stream).convert("RGB")).astype(int)
+    layer, results = None, []
+    for hole in ndimage.binary_dilation(holes, np.ones((1, 7, 7))):
+        files = {"image": stream.getvalue(), "mask": png(hole.astype(np.uint8) * 255)}
+        answer = site.post(INPAINT, files=files if layer is None else files | {"filled": rgba(layer)})
+        assert answer.status_code == 200 and answer.headers["content-type"] == f"image/{kind.lower()}"
+        layer = layered(layer, answer.content, hole)
+        results.append(np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int))
+    first, last = results[0], results[-1]
+    far = ndimage.distance_transform_edt(~holes.any(0)) > 24
+    if kind == "JPEG":
+        assert np.array_equal(last[far], first[far])
+    else:  # what a WebP makes of a pixel depends a little on all others
+        once, often = (np.mean((result - source)[far] ** 2) for result in (first, last))
+        assert often < 1.25 * once
+    assert (source - first)[holes[0]].mean() > 100
+    assert np.abs(last - first)[holes[0]].mean() < 6
+    assert (source - last)[holes.any(0)].mean() > 100
+
+
+def test_a_layer_is_taken_exactly(site):
+    """In every mode of a photograph, from a form and from JSON; without a hole the photograph is no copy."""
+    colours = np.random.default_rng(5).integers(0, 256, (50, 60, 4), np.uint8)
+    colours[..., 3] = 0
+    colours[30:40, 40:50, 3] = 255
+    colours[0, 0, 3], colours[0, 1, 3] = 127, 128
+    opaque = colours[..., 3] >= 128
+    plain = Image.open(io.BytesIO(PHOTO))
+    for hole in (HOLE, np.zeros_like(HOLE)):
+        for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            stream = io.BytesIO()
+            plain.convert(mode).save(stream, "PNG")
+            files = {"image": stream.getvalue(), "mask": png(hole), "filled": rgba(colours)}
+            form = site.post(INPAINT, files=files)
+            fields = {name: base64.b64encode(data).decode() for name, data in files.items()}
+            assert site.post(INPAINT, json=fields).content == form.content != stream.getvalue()
+            got, known = images.read(form.content), images.read(stream.getvalue())
+            layer = images.Patch(
+                slice(50), slice(60), images.rgb(images.read(files["filled"]), slice(50), slice(60))
+            )
+            expected = images.composite(known, opaque, [layer])
+            assert got.mode == mode
+            assert np.array_equal(got.pixels[hole == 0], expected.pixels[hole == 0])
+            if mode in ("RGB", "RGBA"):
+                seen = opaque & (hole == 0)
+                assert np.array_equal(got.pixels[seen][:, :3], colours[seen][:, :3])
+    null = site.post(
+        INPAINT, json=as_json(filled=None, mask=base64.b64encode(png(np.zeros_like(HOLE))).decode())
+    )
+    assert null.content == PHOTO
+
+
 def test_models(site):
     models = site.get("/api/v1/models").json()
     names = [model["name"] for model in models]
@@ -339,6 +415,45 @@ WRONG_FORMS = {
     "bomb": (FORM | {"image": png_bomb(20_000, 20_000)}, {}, 413, ["20000 x 20000", "100,000,000"]),
     "mask bomb": (FORM | {"mask": png_bomb(20_000, 20_000)}, {}, 413, ["mask", "20000 x 20000"]),
     "mask size": (FORM | {"mask": png(HOLE[:, :40])}, {}, 422, ["60 x 50", "40 x 50"]),
+    "layer size": (
+        FORM | {"filled": png(np.zeros((60, 50, 4), np.uint8))},
+        {},
+        422,
+        ["filled: expected a layer of the image's size, 60 x 50, got one of 50 x 60"],
+    ),
+    "layer without alpha": (
+        FORM | {"filled": PHOTO},
+        {},
+        422,
+        ["filled: expected a PNG of 8-bit RGBA, got a PNG of 8-bit RGB"],
+    ),
+    "layer of 16 bits": (
+        FORM | {"filled": png(np.zeros((50, 60, 4), np.uint16))},
+        {},
+        422,
+        ["filled: expected a PNG of 8-bit RGBA, got a PNG of 16-bit RGBA"],
+    ),
+    "layer no PNG": (
+        FORM | {"filled": JPEG},
+        {},
+        422,
+        ["filled: expected a PNG of 8-bit RGBA, got a JPEG of 8-bit RGB"],
+    ),
+    "layer no picture": (
+        FORM | {"filled": b"%PDF-1.4"},
+        {},
+        415,
+        ["filled: expected a PNG", "something else"],
+    ),
+    "layer empty": (FORM | {"filled": b""}, {}, 415, ["filled: ", "empty"]),
+    "layer damaged": (
+        FORM | {"filled": rgba(np.zeros((50, 60, 4), np.uint8))[:60]},
+        {},
+        422,
+        ["filled", "damaged"],
+    ),
+    "layer as text": (FORM, {"filled": "x"}, 422, ["expected a file 'filled' in the form, got text"]),
+    "layer bomb": (FORM | {"filled": png_bomb(20_000, 20_000)}, {}, 413, ["filled", "20000 x 20000"]),
     "full mask": (FORM | {"mask": png(np.full_like(HOLE, 255))}, {}, 422, ["60 x 50"]),
 }
 
@@ -357,6 +472,12 @@ def test_refused_forms(site, case):
         (b"[]", "application/json", 422, "expected an object, got a list"),
         (b'{"image": "x"}', "application/json", 422, "mask"),
         (json.dumps(as_json(image="#")).encode(), "application/json", 422, "base64"),
+        (
+            json.dumps(as_json(filled="#")).encode(),
+            "application/json",
+            422,
+            "filled: expected a picture in base64",
+        ),
         (json.dumps(as_json(image=7)).encode(), "application/json", 422, "got 7"),
         (json.dumps(as_json(seed=-1)).encode(), "application/json", 422, "got -1"),
         (json.dumps(as_json(seed=10**99)).encode(), "application/json", 422, "too many digits"),

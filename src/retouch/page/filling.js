@@ -1,8 +1,9 @@
 // Filling what is painted, and what becomes of the results.
 
 import { job } from "./job.js";
+import { layerOf } from "./layer.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
-import { pictureOf } from "./pictures.js";
+import { lossy, pictureOf } from "./pictures.js";
 import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
@@ -22,7 +23,17 @@ export async function complete() {
   compare(false);
   const progress = (done, total) => total && working(text("filling", { done, total }), done, total);
   await job("waiting", async (signal) => {
-    const answer = await service.complete(state.current.blob, await state.mask.png(), options(), progress, signal);
+    const from = state.current;
+    const chosen = options();
+    const mask = await state.mask.png();
+    let [photo, filled, hole] = [from.blob, null, null];
+    // What is lossy is compressed once, however many fills: the photo itself is sent each time, with what was filled.
+    if (await lossy(state.versions[0].blob)) {
+      photo = state.versions[0].blob;
+      filled = await layerOf(from, signal);
+      hole = Number(chosen.dilate) ? await service.adjusted(mask, "expand", Number(chosen.dilate), signal) : mask;
+    }
+    const answer = await service.complete(photo, mask, filled, chosen, progress, signal);
     const made = await Promise.all(
       answer.blobs.map(async (blob, i) => ({
         blob,
@@ -31,7 +42,7 @@ export async function complete() {
       })),
     );
     signal.throwIfAborted();
-    accept(made);
+    accept(made, { from, hole });
     const seconds = answer.seconds.toFixed(1);
     const values = { model: answer.model, seconds, notes: answer.notes.join("; ") };
     notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));
@@ -39,10 +50,10 @@ export async function complete() {
 }
 
 /** Makes a result the photo, as one step that undo takes back; of several, the first until another is chosen. */
-function accept(made) {
+function accept(made, origin) {
   const before = { versions: state.versions, current: state.current };
   const number = state.versions.length;
-  const result = { ...made[0], label: text("result", { number }) };
+  const result = { ...made[0], ...origin, label: text("result", { number }) };
   const after = { versions: [...state.versions, result], current: result };
   state.mask.begin();
   state.mask.clear();
@@ -59,7 +70,7 @@ function accept(made) {
   });
   if (made.length < 2) return;
   const pick = (chosen) => {
-    Object.assign(result, { blob: chosen.blob, picture: chosen.picture });
+    Object.assign(result, { blob: chosen.blob, picture: chosen.picture, layer: null });
     show(result);
     thumbnails(
       $("#answers"),

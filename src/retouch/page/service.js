@@ -91,13 +91,15 @@ export async function adjusted(mask, operate, pixels, signal) {
 }
 
 /**
- * Completes a photo. Aborting the signal closes the connection, which ends the work on the server.
+ * Completes a photo; `filled` is a layer of what was completed before, or null. Aborting the signal closes the
+ * connection, which ends the work on the server.
  * Returns { blobs, seconds, model, notes }; `progress(done, total)` is called on the way.
  */
-export async function complete(photo, mask, options, progress, signal) {
+export async function complete(photo, mask, filled, options, progress, signal) {
   const form = new FormData();
   form.append("image", photo, "photo");
   form.append("mask", mask, "mask.png");
+  if (filled) form.append("filled", filled, "filled.png");
   for (const [name, value] of Object.entries(options)) form.append(name, value);
   const headers = { Accept: "text/event-stream" };
   const response = await call("api/v1/inpaint", { method: "POST", headers, body: form, signal });

@@ -17,6 +17,11 @@ from retouch.server.problems import HttpError, problem_of_fields
 MOST_VARIANTS = 8
 WIDEST = 512  # px: of dilation and feather
 SEEDS = 1 << 63
+FILES = ("image", "mask", "filled")  # the last one may be left out
+FILLED = (
+    "What was completed before: a PNG of RGBA, 8 bits and the photograph's upright size. Its opaque pixels take the "
+    "photograph's place first, so that a JPEG that is filled again and again is compressed once."
+)
 
 # What IOPaint 1.6 sends beside image, mask and sd_seed. None of it has a meaning for the models here: they take
 # no prompt and no steps, and the engine chooses its windows by itself. Two names are misspelt by its web client.
@@ -86,6 +91,7 @@ class InpaintRequest(FormOptions):  # type: ignore[valid-type, misc]
         str, Field(description="A picture in base64, with or without `data:...;base64,` before it.")
     ]
     mask: Annotated[str, Field(description="The same for the mask: white is filled.")]
+    filled: Annotated[str | None, Field(description=f"In base64: {FILLED}")] = None
 
 
 class ModelRequest(BaseModel):
@@ -114,6 +120,7 @@ class Ask:
 
     Args:
         image, mask: bytes of picture files.
+        filled: those of a layer of what was completed before, see ``FILLED``; or None.
         options: the other fields, checked.
         seed: to use.
         ignored: names of fields that were given and have no meaning here.
@@ -121,6 +128,7 @@ class Ask:
 
     image: bytes
     mask: bytes
+    filled: bytes | None
     options: Options
     seed: int
     ignored: tuple[str, ...]
@@ -137,7 +145,8 @@ def ask_of(request: Request, body: bytes) -> Ask:
             return _of_form(parts(request.headers["content-type"], body))
         case "application/json":
             asked = from_json(InpaintRequest, body)
-            return _ask(decoded(asked.image, "image"), decoded(asked.mask, "mask"), asked)
+            filled = None if asked.filled is None else decoded(asked.filled, "filled")
+            return _ask(decoded(asked.image, "image"), decoded(asked.mask, "mask"), filled, asked)
         case other:
             raise HttpError(
                 415, f"expected a body of multipart/form-data or application/json, got {other[:80] or 'none'}"
@@ -145,24 +154,27 @@ def ask_of(request: Request, body: bytes) -> Ask:
 
 
 def _of_form(form: Mapping[str, bytes | str]) -> Ask:
-    pictures: list[bytes] = []
-    for name in ("image", "mask"):
+    pictures: dict[str, bytes] = {}
+    for name in FILES:
         value = form.get(name)
-        if not isinstance(value, bytes):
+        if isinstance(value, bytes):
+            pictures[name] = value
+        elif name != "filled" or value is not None:
             raise HttpError(422, f"expected a file {name!r} in the form, got {'text' if value else 'none'}")
-        pictures.append(value)
-    rest = {name: value for name, value in form.items() if name not in ("image", "mask")}
+    rest = {name: value for name, value in form.items() if name not in FILES}
     files = [name for name, value in rest.items() if isinstance(value, bytes)]
     if files:
-        raise HttpError(422, f"expected the files 'image' and 'mask', got another: {files[0][:80]!r}")
+        raise HttpError(
+            422, f"expected the files 'image', 'mask' and 'filled', got another: {files[0][:80]!r}"
+        )
     try:
         options = FormOptions.model_validate(rest)
     except ValidationError as error:
         raise problem_of_fields(error) from None
-    return _ask(pictures[0], pictures[1], options)
+    return _ask(pictures["image"], pictures["mask"], pictures.get("filled"), options)
 
 
-def _ask(image: bytes, mask: bytes, options: Options) -> Ask:
+def _ask(image: bytes, mask: bytes, filled: bytes | None, options: Options) -> Ask:
     given = options.model_fields_set
     ignored = [name for name in IOPAINT if name in given]
     seed = options.seed
@@ -171,7 +183,7 @@ def _ask(image: bytes, mask: bytes, options: Options) -> Ask:
             ignored.append("sd_seed")
         else:
             seed = secrets.randbelow(1 << 31) if options.sd_seed < 0 else options.sd_seed
-    return Ask(image, mask, options, seed, tuple(ignored))
+    return Ask(image, mask, filled, options, seed, tuple(ignored))
 
 
 def decoded(text: str, field: str) -> bytes:

@@ -12,10 +12,11 @@ from retouch import image as images
 from retouch.encode import NARROWED
 from retouch.errors import ImageError, RetouchError
 from retouch.server.asks import Ask, MaskRequest, decoded
-from retouch.server.problems import problem_of
+from retouch.server.problems import HttpError, problem_of
 from retouch.server.shelf import Shelf
 from retouch.server.work import Progress
 
+BAND = 256  # rows of a layer that are floats at a time
 MEDIA = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
@@ -62,7 +63,8 @@ class Answer:
 
 
 def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progress) -> Answer:
-    """Reads, completes and encodes. A photograph without a hole comes back byte for byte, as from the command.
+    """Reads, completes and encodes. A photograph without a hole comes back byte for byte, as from the command;
+    one with a layer of what was completed before is encoded with that.
 
     Raises:
         HttpError: for the pictures.
@@ -72,11 +74,14 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
     started = time.perf_counter()
     progress(0, 0)  # perhaps nobody wants it any more
     photo = _read(ask.image, "image", max_pixels)
+    if ask.filled is not None:
+        photo = _with_layer(photo, _read(ask.filled, "filled", max_pixels))
     try:
         hole = images.read_mask(ask.mask, photo.size, max_pixels=max_pixels)
     except RetouchError as error:
         raise problem_of(error, "mask") from error
     options = ask.options
+    completed = [] if ask.filled is None else [photo]
     if hole.any():
         predictors = shelf.get(name).answers(options.variants)
 
@@ -97,6 +102,7 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
             )
             for number, predictor in enumerate(predictors)
         ]
+    if completed:
         files = [_encoded(picture) for picture in completed]
         kind = files[0][1]
         notes = (*photo.notes, *images.check_holds(kind, photo, kind))
@@ -151,6 +157,30 @@ def _read(data: bytes, field: str, max_pixels: int) -> images.Photo:
         return images.read(data, max_pixels=max_pixels)
     except RetouchError as error:
         raise problem_of(error, field) from error
+
+
+def _with_layer(photo: images.Photo, layer: images.Photo) -> images.Photo:
+    """The photograph with the opaque pixels of a layer, which were completed before, in their place.
+
+    Raises:
+        HttpError: 422 for a layer that does not fit.
+    """
+    if (layer.format, layer.mode, layer.depth) != ("PNG", "RGBA", 8):
+        got = f"a {layer.format} of {layer.depth}-bit {layer.mode}"
+        raise HttpError(422, f"filled: expected a PNG of 8-bit RGBA, got {got}")
+    if layer.size != photo.size:
+        raise HttpError(
+            422,
+            f"filled: expected a layer of the image's size, {photo.width} x {photo.height}, "
+            f"got one of {layer.width} x {layer.height}",
+        )
+    opaque = layer.pixels[..., 3] >= 128
+    whole = slice(0, photo.width)
+    bands = (slice(top, min(top + BAND, photo.height)) for top in range(0, photo.height, BAND))
+    patches = (
+        images.Patch(rows, whole, images.rgb(layer, rows, whole)) for rows in bands if opaque[rows].any()
+    )
+    return images.composite(photo, opaque, patches)
 
 
 def _encoded(photo: images.Photo) -> tuple[bytes, str]:

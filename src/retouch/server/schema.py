@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from retouch.server.asks import FormOptions, InpaintRequest
+from retouch.server.asks import FILES, FILLED, FormOptions, InpaintRequest
 from retouch.server.completing import MEDIA
 
 PICTURE = {"type": "string", "contentMediaType": "application/octet-stream"}
@@ -113,15 +113,16 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def inpaint_body() -> dict[str, Any]:
-    """A form with two files, or JSON with two pictures in base64."""
+    """A form with two files or three, or JSON with as many pictures in base64."""
     form = FormOptions.model_json_schema()
-    form["properties"] = {"image": PICTURE, "mask": PICTURE, **form["properties"]}
+    pictures = dict.fromkeys(FILES, PICTURE) | {"filled": {**PICTURE, "description": FILLED}}
+    form["properties"] = {**pictures, **form["properties"]}
     form["required"] = ["image", "mask"]
     return body_of(
         {
             "multipart/form-data": {
                 "schema": form,
-                "encoding": {name: {"contentType": "application/octet-stream"} for name in ("image", "mask")},
+                "encoding": {name: {"contentType": "application/octet-stream"} for name in FILES},
             },
             "application/json": {"schema": InpaintRequest.model_json_schema()},
         }
