@@ -659,7 +659,8 @@ def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site,
 def test_tiff_paste_and_masks_from_files(page):
     """Files that the browser cannot show, the clipboard, and masks made elsewhere."""
     tiff = encoded(photo(), "tiff", dpi=(300, 300))
-    open_photo(page, tiff, "scan.tif", "image/tiff")
+    open_photo(page, tiff, "scan.tif", "application/octet-stream")
+    assert downloaded(page, "#download") == ("scan-original.tif", tiff)
     hole = np.zeros((240, 320), np.uint8)
     hole[60:90, 40:200] = 255
     buffer = encoded(Image.fromarray(hole))

@@ -90,7 +90,8 @@ const LONGEST = 180; // bytes of a photo's name: the service takes 200 with what
 const bytes = (letters) => new TextEncoder().encode(letters.join("")).length;
 const resultName = (number = 1) => {
   const what = state.current === state.versions[0] ? "original" : "completed";
-  const end = `${number > 1 ? `-${number}` : ""}.${SUFFIX[state.current.blob.type] ?? "png"}`;
+  const suffix = state.current.suffix ?? SUFFIX[state.current.blob.type] ?? "png"; // a photo keeps its own
+  const end = `${number > 1 ? `-${number}` : ""}.${suffix}`;
   const name = [...state.name]; // whole letters, also those of two UTF-16 units
   while (bytes(name) > LONGEST) name.pop();
   return `${name.join("")}-${what}${end}`.replace(REFUSED, "-");

@@ -33,7 +33,8 @@ function open(fetched, fileName, maskBlob = null) {
     const picture = await pictureOf(blob, signal);
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
-    const original = { blob, picture, label: text("original") };
+    const [, suffix] = /\.(\w{1,5})$/.exec(fileName) ?? [];
+    const original = { blob, picture, label: text("original"), suffix };
     const before = { ...state };
     const opened = {
       name: fileName.replace(/\.[^.]*$/, "") || "photo",
