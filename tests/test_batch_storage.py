@@ -271,19 +271,27 @@ def test_names_in_shards_that_file_systems_spell_otherwise(place: str, here: Pat
         plan("odd", "masks/a.png", "new", "telea")
 
 
-def test_parts_that_cannot_be_packed_stay(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.parametrize("how", ["without", "none"])
+def test_parts_that_cannot_be_packed_stay(
+    how: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     write_shard("changing/0.tar", {name: Path("photos/a.png").read_bytes() for name in ("0.png", "1.png")})
     pack = packing.pack
 
     def changed(*given: Any) -> None:
-        write_shard("changing/0.tar", {"1.png": Path("photos/a.png").read_bytes()})
+        if how == "none":
+            Path("changing/0.tar").write_bytes(b"no shard" * 300)
+        else:
+            write_shard("changing/0.tar", {"1.png": Path("photos/a.png").read_bytes()})
         pack(*given)
 
     monkeypatch.setattr(packing, "pack", changed)
     assert batch("changing", "masks/a.png", "out") == 2
-    assert capsys.readouterr().err == (
-        "retouch: changing/0.tar: expected the photos that it had, got it without 0.png\n"
-    )
+    wrong = {
+        "without": "the photos that it had, got it without 0.png",
+        "none": "the tar shard that it was, got invalid header",
+    }
+    assert capsys.readouterr().err == f"retouch: changing/0.tar: expected {wrong[how]}\n"
     assert Path("out", work.PARTS, "0.tar/0.png").read_bytes() == Path("local/a.png").read_bytes()
 
 

@@ -44,7 +44,8 @@ def pack(jobs: Sequence[Job], output: str) -> None:
     """Packs the shard of these jobs (all of one shard) from their parts and what a shard there holds already.
 
     Raises:
-        OSError, DataError: the disk or store refuses, or the input shard has lost a photo; the parts stay.
+        OSError, DataError: the disk or store refuses, or the input shard is damaged or without a photo by now; the
+            parts stay.
     """
     shard = storage.join(output, jobs[0].shard)
     parts = storage.join(storage.join(output, work.PARTS), jobs[0].shard)
@@ -81,6 +82,8 @@ def pack(jobs: Sequence[Job], output: str) -> None:
     except OSError as error:
         error.filename = shard  # not the temporary file
         raise
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{jobs[0].image.path}: expected the tar shard that it was, got {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     if lost := sorted(name for name in left if storage.is_file(storage.join(parts, name))):
