@@ -284,6 +284,14 @@ def test_brush_size_zoom_and_pan(page):
     page.keyboard.press("[")
     page.keyboard.press("[")
     assert size() < start
+    cursor = "import('/state.js').then(({ view }) => view.cursor)"
+    page.focus("#size")
+    page.keyboard.press("ArrowRight")  # the brush is shown while it is set
+    box = page.locator("#canvas").bounding_box()
+    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
+    assert page.evaluate(cursor) == {**middle, "radius": size() / 2}
+    page.focus("#canvas")
+    assert page.evaluate(cursor) is None
     zoom = lambda: page.inner_text("#zoom")  # noqa: E731
     fitted = zoom()
     box = page.locator("#canvas").bounding_box()

@@ -67,8 +67,9 @@ for (const button of document.querySelectorAll("[data-tool]")) {
 }
 $("#size").oninput = (event) => {
   tools.size = Number(event.target.value);
-  pointer.refresh();
+  pointer.sample(true);
 };
+$("#size").onblur = $("#size").onpointerup = () => pointer.sample(false);
 
 /** Takes over a mask that was made elsewhere. */
 export function loadMask(picture) {

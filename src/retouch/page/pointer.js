@@ -199,5 +199,9 @@ export function listen(view, tools) {
   });
   addEventListener("blur", () => (space = false));
 
-  return { refresh: () => hover(pen ?? (view.cursor && { x: view.cursor.x, y: view.cursor.y })) };
+  const middle = () => ({ x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 });
+  return {
+    refresh: () => hover(pen ?? (view.cursor && { x: view.cursor.x, y: view.cursor.y })),
+    sample: (on) => view.photo && hover(on ? middle() : null), // shows how large the brush is
+  };
 }
