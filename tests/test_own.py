@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from serving import serving
 
 import retouch
 from retouch import own, results
 from retouch.batch import lists
 from retouch.cli import main
 from retouch.errors import DataError, ModelError
+from retouch.server.settings import Settings
 
 MEAN = own.__doc__[own.__doc__.index("import numpy") :]
 
@@ -54,6 +56,20 @@ def test_the_command_takes_it(mean: Path, photo: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} - before == {
         "photo-completed.png"
     }  # and no __pycache__
+
+
+def test_batch_and_service_take_it(mean: Path, photo: Path, tmp_path: Path) -> None:
+    retouch.complete(photo, tmp_path / "mask.png", model=mean, output=tmp_path / "one.png")
+    assert (
+        main(["batch", str(photo), str(tmp_path / "mask.png"), str(tmp_path / "out"), "--model", str(mean)])
+        == 0
+    )
+    assert (tmp_path / "out" / "photo.png").read_bytes() == (tmp_path / "one.png").read_bytes()
+    with serving(Settings(model=str(mean))) as site:
+        files = {"image": photo.read_bytes(), "mask": (tmp_path / "mask.png").read_bytes()}
+        answer = site.post("/api/v1/inpaint", files=files)
+        assert answer.content == (tmp_path / "one.png").read_bytes()
+        assert site.get("/api/v1/model").json()["name"] == "mean"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

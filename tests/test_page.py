@@ -444,15 +444,21 @@ def test_models_are_changed_and_results_repeated(page):
     )  # a button with nothing left to undo has no focus
 
 
+class Grey(Slow):
+    """Fills with a grey from 0 to 1, its ``seconds``."""
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        return np.full(image.shape, self.seconds, np.float32)
+
+
+class Several(Slow):
+    """Gives up to three answers."""
+
+    def variants(self, count: int) -> list[Grey]:
+        return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
+
+
 def test_variants_stand_side_by_side(browser):
-    class Several(Slow):
-        def variants(self, count: int) -> list["Grey"]:
-            return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
-
-    class Grey(Slow):
-        def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
-            return np.full(image.shape, self.seconds, np.float32)
-
     with serving(predictor=Several()) as site, page_at(browser, site.url) as page:
         open_photo(page, encoded(photo()))
         page.click("#options-button")
@@ -567,14 +573,6 @@ def test_fill_after_fill_compresses_a_lossy_photo_once(page, kind, dilate):
 
 
 def test_the_answer_that_was_chosen_is_what_the_next_fill_goes_on_with(browser):
-    class Several(Slow):
-        def variants(self, count: int) -> list["Grey"]:
-            return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
-
-    class Grey(Slow):
-        def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
-            return np.full(image.shape, self.seconds, np.float32)
-
     with serving(predictor=Several()) as site, page_at(browser, site.url) as page:
         data = encoded(photo(), "jpeg", quality=90)
         open_photo(page, data, "photo.jpg", "image/jpeg")

@@ -123,8 +123,9 @@ def measured(terms: Terms, job: Job) -> Row:
 
 def completed_elsewhere(model: str) -> bool:
     """Whether a model is a folder of pictures that another program completed: no model's name, and no training run."""
-    named = model in shipped_names() or model in CLASSICAL
-    return not named and os.path.isdir(model) and not os.path.isdir(os.path.join(model, "checkpoint"))
+    if not os.path.isdir(model) or os.path.isdir(os.path.join(model, "checkpoint")):
+        return False
+    return model not in CLASSICAL and model not in shipped_names()
 
 
 def pictures_for(folder: str, masks: str) -> str:

@@ -25,7 +25,7 @@ from retouch.engine import Blend, Predictor
 from retouch.errors import ModelError, first_line, needs
 from retouch.hub import fetched
 from retouch.image import Source
-from retouch.own import SUFFIX, from_python
+from retouch.own import PYTHON, from_python
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
@@ -201,7 +201,7 @@ def _load(name: str, threads: int | None) -> Model:
         return Model(name, CLASSICAL[name]())
     if os.path.isdir(name):
         return _load_run(Path(name), threads)
-    if name.lower().endswith(SUFFIX):
+    if name.lower().endswith(PYTHON):
         source = _bytes(Path(name), "the Python of a model")
         return Model(name, from_python(Path(name), source), sha256=hashlib.sha256(source).hexdigest())
     if os.path.isfile(name) or name.lower().endswith(SUFFIXES):

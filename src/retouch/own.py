@@ -33,7 +33,7 @@ import numpy as np
 from retouch.boxes import Limits
 from retouch.errors import ModelError, RetouchError, first_line
 
-SUFFIX = ".py"
+PYTHON = ".py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from retouch import image as images
 from retouch import results
 from retouch.batch import storage
 from retouch.errors import DataError, ImageError
-from retouch.own import SUFFIX
+from retouch.own import PYTHON
 
 KINDS = (".csv", ".jsonl")
 COLUMNS = ("image", "mask", "output", "model")
@@ -109,7 +109,7 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
         kind = f"whole characters, no NUL, at most {LONGEST} bytes between slashes"
         raise DataError(f"{where}: expected an output that can name a file ({kind}), got {output!r}")
     model = row.get("model") or ""
-    if model.lower().endswith(SUFFIX):
+    if model.lower().endswith(PYTHON):
         raise DataError(
             f"{where}: expected a model that is no Python file, which a list may not run; got {model}"
         )
