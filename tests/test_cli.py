@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -571,6 +572,87 @@ def test_mask_like_a_turned_photo(say: Say, photo_path: Path) -> None:
     assert pixels("out.png").shape == (60, 50)
 
 
+@pytest.fixture
+def folder(say: Say, photo_path: Path) -> Path:
+    """Photographs of several sizes, one of them in a folder of its own."""
+    for name, side in (("photos/a.jpg", 40), ("photos/b.png", 48), ("photos/inner/a.png", 56)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(photo_path)).resize((side, 40)).save(name)
+    return Path("photos")
+
+
+def test_masks_for_a_folder_are_those_of_an_evaluation(say: Say, folder: Path) -> None:
+    options = "--ratio", "0.1-0.2", "--seed", 3
+    status, out, _ = say("mask", "strokes", "--like", folder, "masks", *options)
+    holes = {name: pixels(f"masks/{name}") == 255 for name in ("a.png", "b.png", "inner/a.png")}
+    assert list(contents("masks")) == list(holes)
+    mean = np.mean([hole.mean() for hole in holes.values()])
+    assert (status, out) == (0, f"masks: strokes for 3 of 3 photographs, {mean:.1%} of the pixels to fill\n")
+
+    drawn = "--masks", "strokes:0.1-0.2", "--seed", 3, "--output", "results"
+    assert say("evaluate", "--data", folder, "--model", "telea", *drawn)[0] == 0
+    for number, hole in enumerate(holes.values()):
+        assert np.array_equal(hole, pixels(f"results/masks/strokes-0.1-0.2/{number:06d}.png") == 255)
+
+    # another program's turn: its pictures are measured on those masks
+    assert say("batch", folder, "masks", "elsewhere", "--model", "telea")[0] == 0
+    both = "--model", "elsewhere", "--model", "telea", "--output", "both"
+    assert say("evaluate", "--data", folder, "--masks", "masks", *both)[0] == 0
+    rows = [json.loads(line) for line in Path("both/results.jsonl").read_text().splitlines()[1:]]
+    figures = {(row["name"], row["hole"], row["model"]): row["psnr"] for row in rows}
+    assert len(figures) == 6
+    for (name, hole, model), psnr in figures.items():  # a JPEG is compressed anew by a batch
+        if name.endswith(".png"):
+            assert psnr == figures[name, hole, "elsewhere" if model == "telea" else "telea"]
+
+
+def test_masks_for_a_folder_leave_out_what_is_no_photo(say: Say, folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"none")
+    status, out, _ = say("mask", "blocks", "--like", folder, "masks")
+    assert status == 1
+    assert re.match(r"failed: photos/b\.png: expected .*\nmasks: blocks for 2 of 3 photographs, ", out)
+    assert not Path("masks/b.png").exists() and Path("masks/inner/a.png").exists()
+
+
+def test_masks_for_a_folder_replace_nothing_unasked(say: Say, folder: Path) -> None:
+    Path("masks/inner").mkdir(parents=True)
+    Path("masks/inner/a.png").write_bytes(b"old")
+    status, _, err = say("mask", "center", "--like", folder, "masks")
+    assert status == 2 and "got one that exists (--overwrite replaces it): masks/inner/a.png" in err
+    assert contents("masks") == {"inner/a.png": b"old"}
+    assert say("mask", "center", "--like", folder, "masks", "--overwrite")[0] == 0
+    assert pixels("masks/inner/a.png").shape == (40, 56)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clash", "expected"),
+    [
+        (
+            "strokes",
+            "a.png",
+            "expected a mask for each photo, got masks/a.png for photos/a.jpg and photos/a.png",
+        ),
+        ("stroke", None, "stroke"),
+    ],
+)
+def test_masks_for_a_folder_are_refused_before_any_is_drawn(
+    kind: str, clash: str | None, expected: str, say: Say, folder: Path
+) -> None:
+    if clash:
+        (folder / clash).write_bytes((folder / "b.png").read_bytes())
+    status, _, err = say("mask", kind, "--like", folder, "masks")
+    assert status == 2 and expected in err and err.count("\n") == 1
+    assert not Path("masks").exists()
+
+
+def test_a_shard_cannot_lead_masks_out_of_their_folder(say: Say, folder: Path) -> None:
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        shard.add(folder / "b.png", "../out.png")
+    status, _, err = say("mask", "center", "--like", folder, "masks")
+    assert status == 2 and "expected a name inside of the output, got ../out.png" in err
+    assert not Path("masks").exists() and not Path("out.png").exists()
+
+
 # ---- help, version, completion ----------------------------------------------------------------------------
 
 
@@ -580,7 +662,7 @@ def test_help(command: str, say: Say) -> None:
     assert (status, err) == (0, "")
     assert f"Example: retouch {command}" in out
     assert max(map(len, out.splitlines())) <= 100
-    assert len(out.splitlines()) <= {"train": 66, "serve": 50, "batch": 56}.get(command, 24)
+    assert len(out.splitlines()) <= {"train": 70, "serve": 50, "batch": 56}.get(command, 24)
 
 
 def test_help_without_arguments(say: Say) -> None:

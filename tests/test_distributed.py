@@ -92,7 +92,8 @@ def train_one(name: str, photos: str, output: Path, **changes: Any) -> None:
     known |= {"masks": ("center",), "ratio": (0.25, 0.25), "data": (photos,), "output": output}
     if name not in METHODS:
         entry = SimpleNamespace(load=lambda: (Config, Watched))
-        train(name, Settings(**known | {"sample_every": STEPS} | changes), entry=entry)
+        known |= {"sample_every": STEPS, "validate": (f"{photos}-held-out",), "validate_every": STEPS // 2}
+        train(name, Settings(**known | changes), entry=entry)
         return
     kind, build = METHODS[name].load()
     known |= {"size": SMALL[name].size, "precision": "64-true"}
@@ -136,6 +137,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     """Runs of every method in one process, and in two."""
     folder = tmp_path_factory.mktemp("distributed")
     photos = write_faces(folder / "faces", 64)
+    write_faces(folder / "faces-held-out", 64, 5)  # one more for the first process
     start = f"from test_distributed import train_two\ntrain_two({photos!r}, {str(folder / 'two')!r})"
     train_one(RESUMED, photos, folder / "two" / RESUMED, steps=HALF)
     master = port()
@@ -164,6 +166,8 @@ def test_two_processes_have_the_losses_of_one(folders: tuple[Path, Path], name: 
     near = 1e-6 if name in METHODS else 1e-4
     for alone, shared in zip(one, two, strict=True):
         assert alone == pytest.approx(shared, rel=near, abs=near), alone["step"]
+    validated = [line["step"] for line in one if "validation_psnr" in line]
+    assert validated == ([] if name in METHODS else [STEPS // 2, STEPS])
 
 
 @pytest.mark.parametrize("name", [*METHODS, "tiny"])

@@ -58,6 +58,8 @@ def test_the_commands_are_real(tmp_path, monkeypatch):
     photo = np.full((48, 64, 3), 90, np.uint8)
     photo[:, 20:40] = 160
     cv2.imwrite("photo.jpg", photo)
+    Path("photos").mkdir()
+    cv2.imwrite("photos/photo.jpg", photo)
     commands = re.findall(r"^retouch ((?:mask|complete|models).*?)(?: {2,}#.*)?$", README, re.MULTILINE)
     assert len(commands) >= 4
     commands.sort(key=lambda command: not command.startswith("mask"))  # the mask first

@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import skimage.metrics
 import torch
 import torch.nn.functional as F
 from files import contents
@@ -404,6 +405,62 @@ def test_too_little_memory_is_one_line(photos: str, tmp_path: Path, monkeypatch:
         run(photos, tmp_path / "run")
 
 
+def test_validation_measures_the_averaged_weights_on_photos_that_are_held_out(
+    photos: str, tmp_path: Path
+) -> None:
+    held_out = make_photos(tmp_path / "held-out", 7)
+    asked = {"validate": (held_out,), "validate_photos": 5, "validate_every": 4}
+    run(photos, tmp_path / "run", jitter=0.2, whole=True, colour=0.2, zoom=1, **asked)
+    rows = [row for row in stats(tmp_path / "run") if "validation_psnr" in row]
+    assert [row["step"] for row in rows] == [4, 6]  # and at the end
+
+    _, weights = read_checkpoint(tmp_path / "run")
+    method = Tiny(Config())
+    method.networks["generator"].load_state_dict(weights["generator.ema"])
+    plain = settings(held_out, tmp_path, whole=True, zoom=1, mirror=False)
+    samples = data.Photos(sources.index((held_out,)), plain, data.VALIDATION)
+    psnr, ssim = [], []
+    for number in range(5):
+        image, hole = (tensor[None].float() for tensor in samples[number])
+        image /= 255
+        with torch.no_grad():
+            predicted = method.complete(image * (1 - hole), hole, generator=torch.Generator())
+        pair = [
+            one[0].permute(1, 2, 0).numpy()
+            for one in (image, image * (1 - hole) + predicted.clamp(0, 1) * hole)
+        ]
+        psnr.append(skimage.metrics.peak_signal_noise_ratio(*pair, data_range=1.0))
+        ssim.append(
+            skimage.metrics.structural_similarity(
+                *pair, data_range=1.0, channel_axis=2, gaussian_weights=True, use_sample_covariance=False
+            )
+        )
+    assert rows[-1]["validation_psnr"] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert rows[-1]["validation_ssim"] == pytest.approx(np.mean(ssim), abs=1e-4)
+    assert 0 < rows[-1]["validation_l1"] < 100
+
+
+def test_validation_changes_nothing_in_what_is_learned_and_resumes(photos: str, tmp_path: Path) -> None:
+    asked = {"validate": (make_photos(tmp_path / "held-out"),), "validate_every": 2}
+    run(photos, tmp_path / "without", {"noise": True})
+    run(photos, tmp_path / "with", {"noise": True}, **asked)
+    run(photos, tmp_path / "resumed", {"noise": True}, steps=3, **asked)
+    run(photos, tmp_path / "resumed", {"noise": True}, resume=True, **asked)
+    assert_same(tmp_path / "with", tmp_path / "resumed")
+    (_, one), (_, other) = (read_checkpoint(tmp_path / name) for name in ("with", "without"))
+    for group, tensors in one.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, other[group][name]), (group, name)
+
+
+def test_photos_that_are_trained_on_are_not_held_out(photos: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    for validate in (photos, str(tmp_path / "link"), f"{photos}/3.png"):
+        with pytest.raises(TrainingError, match=r"not trained on, got (10|1) of --data, such as .*\.png"):
+            run(photos, tmp_path / "run", validate=(validate,))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_last_steps_are_logged(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "run", steps=3, log_every=2)
     assert [line["step"] for line in stats(tmp_path / "run")] == [2, 3]
@@ -713,7 +770,8 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
         {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
         {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
-        {"seed": 1 << 64}, {"whole": True, "zoom": 2.0},
+        {"seed": 1 << 64}, {"whole": True, "zoom": 2.0}, {"validate_photos": 0}, {"validate_every": 0},
+        {"validate": ("photos",), "validate_every": 3, "log_every": 2},
     ],
     ids=str,
 )  # fmt: skip

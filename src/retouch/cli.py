@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 import retouch
 from retouch.errors import RetouchError, said
 from retouch.options import Positive, Whole
-from retouch.terminal import one_line, say, say_json, say_table, windows_done
+from retouch.terminal import counted, one_line, say, say_json, say_table, windows_done
 
 app = App(
     name="retouch",
@@ -169,27 +169,38 @@ def mask(
     ratio: str | None = None,
     seed: Whole = 0,
     overwrite: bool = False,
-) -> None:
-    """Draw a random mask; white is what is to be filled.
+) -> int:
+    """Draw a random mask, or one for each photograph of a folder; white is what is to be filled.
 
     Args:
         kind: One of center, rectangle, strokes, boxes, text, scratches, border, blocks.
-        output: Where to write the mask.
-        like: The photograph that the mask is for.
+        output: Where to write the mask; of a folder of photographs, the folder of their masks.
+        like: The photograph that the mask is for, or a folder of them.
         size: Instead of a photograph: WIDTHxHEIGHT.
         ratio: Share of the pixels that are missing, e.g. 0.1-0.2; each kind has its own default.
         seed: The same seed draws the same mask.
         overwrite: Replace the output if it exists.
     """
-    from retouch import files
+    from retouch import mask_files
     from retouch.masks import parse_ratio
 
     if like is not None and output.exists() and like.exists() and output.samefile(like):
         raise RetouchError(f"expected an output apart from the photo, got {output} for both")
     bounds = None if ratio is None else parse_ratio(ratio)
-    height, width = files.picture_size(like, size)
-    share = files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)
+    if like is not None and like.is_dir() and size is None:
+        with counted("masks") as progress:
+            shares, failed = mask_files.write_masks(
+                kind, like, output, ratio=bounds, seed=seed, overwrite=overwrite, progress=progress
+            )
+        for line in failed:
+            say(f"failed: {line}")
+        mean = f", {sum(shares) / len(shares):.1%} of the pixels to fill" if shares else ""
+        say(f"{output}: {kind} for {len(shares)} of {len(shares) + len(failed)} photographs{mean}")
+        return 1 if failed else 0
+    height, width = mask_files.picture_size(like, size)
+    share = mask_files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)
     say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
+    return 0
 
 
 def _preset(*given: Any) -> None:

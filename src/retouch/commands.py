@@ -60,15 +60,13 @@ def curves(run: Path, /, *, output: Path | None = None, overwrite: bool = False)
         overwrite: Replace the output if it exists.
     """
     from retouch import plots
-    from retouch.writing import atomic_write
+    from retouch.writing import atomic_write, check_new
 
     target = output or run / "curves.png"
     if target.suffix.lower() != ".png":
         raise DataError(f"expected an output that ends in .png, got {target}")
-    if target.exists() and output and not overwrite:
-        raise FileExistsError(
-            f"expected a new output file, got one that exists (--overwrite replaces it): {target}"
-        )
+    if output and not overwrite:
+        check_new(target)
     rows = plots.read_stats(run)
     data = plots.png(plots.curves(rows, run.resolve().name))
     atomic_write(target, data, overwrite=overwrite or output is None)

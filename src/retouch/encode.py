@@ -139,10 +139,8 @@ def check_output(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool 
         raise ImageError(f"expected an output file, got a device or a pipe: {path}")
     name = format_of(path)
     lost = check_holds(name, photo, os.fspath(path))
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(
-            f"expected a new output file, got one that exists (--overwrite replaces it): {path}"
-        )
+    if not overwrite:
+        writing.check_new(path)
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"expected an existing output folder, found none at {folder}")

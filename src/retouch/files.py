@@ -1,16 +1,14 @@
-"""From files to files: what the commands and ``retouch.complete`` do with one photograph or mask."""
+"""From files to files: what the commands and ``retouch.complete`` do with one photograph."""
 
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
-from retouch import engine, masks, writing
+from retouch import engine, writing
 from retouch import image as images
 from retouch.engine import Blend
 from retouch.errors import ImageError, MaskError, ModelError
@@ -172,47 +170,3 @@ def completed_path(image: str | os.PathLike[str]) -> Path:
             f"expected an output (--output) for a photo whose name has no suffix, got none: {path}"
         )
     return path.with_name(f"{path.stem}-completed{path.suffix}")
-
-
-def write_mask(
-    kind: str,
-    output: str | os.PathLike[str],
-    size: tuple[int, int],
-    *,
-    ratio: tuple[float, float] | None,
-    seed: int,
-    overwrite: bool,
-) -> float:
-    """Draws a mask of a size (height, width) and writes it, white = fill; returns the share that is white.
-
-    Raises:
-        MaskError: an unknown kind, a ratio that this kind cannot meet, or an output that would blur the mask.
-        FileNotFoundError, FileExistsError, ImageError: the output cannot be written.
-    """
-    if images.format_of(output) == "JPEG":
-        raise MaskError(f"expected a lossless mask such as a .png, got {os.fspath(output)}")
-    any_picture = images.read(np.zeros((1, 1), np.uint8))
-    images.check_output(output, any_picture, overwrite=overwrite)  # before the work
-    hole = masks.draw(kind, *size, ratio=ratio, seed=seed)
-    images.write(images.read(masks.to_image(hole)), output, overwrite=overwrite)
-    return float(hole.mean())
-
-
-def picture_size(like: str | os.PathLike[str] | None, size: str | None) -> tuple[int, int]:
-    """(height, width) as a photo's, upright, or as ``"WIDTHxHEIGHT"`` says; one of the two is given.
-
-    Raises:
-        FileNotFoundError, ImageError: the photo cannot be read.
-        MaskError: not exactly one is given, or the size is none.
-    """
-    if (like is None) == (size is None):
-        raise MaskError("expected the photo that the mask is for (--like) or its size (--size), and not both")
-    if like is not None:
-        return images.read(like).size
-    sides = re.fullmatch(r"0*([1-9]\d{0,19})x0*([1-9]\d{0,19})", str(size).lower(), re.ASCII)
-    if not sides:
-        raise MaskError(f"expected a size such as 640x480, got {str(size)[:50]!r}")
-    width, height = map(int, sides.groups())
-    if width * height > images.MAX_PIXELS:
-        raise MaskError(f"expected at most {images.MAX_PIXELS:,} pixels, got {size}")
-    return height, width

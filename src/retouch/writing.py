@@ -41,6 +41,14 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
         temporary.unlink(missing_ok=True)
 
 
+def check_new(path: str | os.PathLike[str]) -> None:
+    """Before any work: raises FileExistsError where a new output would replace a file."""
+    if os.path.lexists(path):
+        raise FileExistsError(
+            f"expected a new output file, got one that exists (--overwrite replaces it): {os.fspath(path)}"
+        )
+
+
 def _move_to_new(temporary: Path, target: Path) -> None:
     """Renames, but never over a file that appeared meanwhile: a hard link fails where its name is taken."""
     try:

@@ -29,7 +29,7 @@ from retouch.workers import unforked
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
 GRACE = 10  # seconds that a decoding process outlives SIGTERM, so that the loop can finish its step
-TRAINING, SAMPLES = 0, 1  # streams of randomness: what is trained on, what is shown in the sample grids
+TRAINING, SAMPLES, VALIDATION = 0, 1, 2  # streams of randomness: what is trained on, shown in grids, measured
 
 TRIES = 20  # photos in a row that cannot be read, at which a run ends
 

@@ -29,7 +29,7 @@ from retouch.training.process import restored
 from retouch.training.quantize import Sample, to_int8
 from retouch.training.searching import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
-from retouch.writing import atomic_write
+from retouch.writing import atomic_write, check_new
 
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference between ONNX Runtime and PyTorch, in [0, 1]
@@ -228,7 +228,7 @@ def command_line(state: dict[str, Any], run: Path) -> str:
             words += ["--ratio", *map(str, value)]
             continue
         for part in value if isinstance(value, list) else [value]:
-            if name in ("data", "init"):
+            if name in ("data", "validate", "init"):
                 part = short(part)
             words += [f"--{name.replace('_', '-')}", str(part)]
     for name, value in state["config"].items():
@@ -275,10 +275,8 @@ def export(
     entry, settings = METHODS[state["method"]], state["settings"]
     target = output / (name + (".safetensors" if entry.searches else ".onnx"))
     for path in (target, output / f"{name}.json"):
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"expected a new output file, got one that exists (--overwrite replaces it): {path}"
-            )
+        if not overwrite:
+            check_new(path)
     if quantize and entry.searches:
         raise ModelError(f"expected a method that is exported as ONNX to quantize, got {state['method']}")
     if output.exists() and not output.is_dir():

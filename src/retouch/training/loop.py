@@ -13,7 +13,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
-from retouch.training import data, together
+from retouch.training import data, together, validation
 from retouch.training.checkpoints import (
     Weights,
     check_newest,
@@ -129,6 +129,7 @@ def train(
     sources = photographs.index(settings.data, beside=[settings.output])
     state, weights = start(method, settings)
     identity = photographs.fingerprint(sources)
+    held_out = validation.held_out(settings, sources)
     if settings.resume:
         check_same(settings.output, state, method, config, settings, identity)
     state |= {"method": method, "config": plain(config), "settings": plain(settings)}
@@ -152,7 +153,13 @@ def train(
     if fabric.strategy.precision.precision != settings.precision:
         raise TrainingError("precision: expected 32-true or bf16-mixed on this device, got 16-mixed")
     run = partial(
-        _train, build=partial(build, config), settings=settings, sources=sources, state=state, weights=weights
+        _train,
+        build=partial(build, config),
+        settings=settings,
+        sources=sources,
+        held_out=held_out,
+        state=state,
+        weights=weights,
     )
     with together.launched(fabric), memory_named(settings.batch, settings.size):
         finished: Finished = fabric.launch(run)
@@ -164,6 +171,7 @@ def _train(
     build: Callable[[], Method],
     settings: Settings,
     sources: tuple[photographs.Source, ...],
+    held_out: data.Photos | None,
     state: dict[str, Any],
     weights: Weights,
 ) -> Finished:
@@ -215,13 +223,23 @@ def _train(
         photos = data.Photos(sources, settings)
         shown = data.Photos(sources, settings, data.SAMPLES)
 
-        def samples() -> None:
-            image, hole = map(torch.stack, zip(*(shown[number] for number in range(8)), strict=True))
+        def complete(photos: data.Photos, numbers: Iterable[int]) -> tuple[Tensor, Tensor, Tensor]:
+            """Images, holes and what the averaged weights predict, of the samples with these numbers."""
+            image, hole = map(torch.stack, zip(*(photos[number] for number in numbers), strict=True))
             image, hole = _floats(image, hole, fabric.device)
             with torch.no_grad(), fabric.autocast():
                 generator = torch.Generator(fabric.device).manual_seed(settings.seed)
-                completed = averaged.complete(image * (1 - hole), hole, generator=generator)
-            save_grid(run / "samples" / f"{state['step']:08d}.png", image, hole, completed)
+                return image, hole, averaged.complete(image * (1 - hole), hole, generator=generator)
+
+        def samples() -> None:
+            save_grid(run / "samples" / f"{state['step']:08d}.png", *complete(shown, range(8)))
+
+        def validate() -> dict[str, float]:
+            if held_out is None:
+                return {}
+            return validation.figures(
+                fabric, held_out, partial(complete, held_out), stopped=lambda: bool(caught)
+            )
 
         # 3. The steps
         if first:
@@ -231,7 +249,7 @@ def _train(
         together.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()
-        logged = state["images"]
+        logged, newest = state["images"], dict[str, float]()
         feed = data.batches(
             photos,
             start=state["images"],
@@ -270,10 +288,12 @@ def _train(
                 for name, value in values.items():  # a stage, or every n-th step, has values of its own
                     state["sums"][name] = state["sums"].get(name, 0.0) + value
                     state["counts"][name] = state["counts"].get(name, 0) + 1
-                show(values)
-                due = state["step"] % settings.log_every == 0
-                if due or state["step"] == settings.steps:
-                    log((state["images"] - logged) / (time.monotonic() - since))
+                due, last = state["step"] % settings.log_every == 0, state["step"] == settings.steps
+                figures = validate() if last or state["step"] % settings.validate_every == 0 else {}
+                newest = figures or newest
+                show(values | newest)
+                if due or last:
+                    log((state["images"] - logged) / (time.monotonic() - since), figures)
                 if due:
                     state["sums"], state["counts"] = {}, {}
                     logged, since = state["images"], time.monotonic()

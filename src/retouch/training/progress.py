@@ -111,7 +111,9 @@ def _uint8(row: Tensor) -> np.ndarray:
 
 
 @contextmanager
-def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[float], None]]:
+def logs(
+    run: Path, state: Mapping[str, Any], *, quiet: bool
+) -> Iterator[Callable[[float, dict[str, float]], None]]:
     """Gives a function that appends the run's means to ``stats.jsonl`` and to TensorBoard's files.
 
     Args:
@@ -120,10 +122,11 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
             at every call. What the logs hold of later steps is dropped first: they will be done again.
         quiet: writes nothing.
 
-    The function takes the images per second since the last line. Raises TrainingError where the disk refuses.
+    The function takes the images per second since the last line, and figures of this very step. Raises
+    TrainingError where the disk refuses.
     """
     if quiet:
-        yield lambda rate: None
+        yield lambda rate, figures: None
         return
     try:
         # where steps are left over, their line is that of a run that had ended: it is drawn up anew
@@ -132,10 +135,10 @@ def logs(run: Path, state: Mapping[str, Any], *, quiet: bool) -> Iterator[Callab
     except OSError as error:
         raise TrainingError(f"{run}: expected to write logs, got {error}") from error
 
-    def log(rate: float) -> None:
+    def log(rate: float, figures: dict[str, float]) -> None:
         means = {name: total / state["counts"][name] for name, total in state["sums"].items()}
         record = {name: state[name] for name in ("step", "images", "seconds")}
-        record |= {"images_per_second": rate} | means
+        record |= {"images_per_second": rate} | means | figures
         try:
             with open(run / "stats.jsonl", "a") as file:
                 file.write(json.dumps(record) + "\n")

@@ -56,6 +56,9 @@ class Settings:
         checkpoint_minutes: time between checkpoints.
         log_every: steps between two lines of stats.jsonl, which hold means over those steps.
         sample_every: steps between two sample grids; 0: none.
+        validate: photos that are held out, as for data: what the averaged weights make of them is measured.
+        validate_photos: how many of them, the first in the seed's order.
+        validate_every: steps between two such measurements, a multiple of log_every.
         resume: go on with the run in --output.
         init: another run, whose averaged weights the networks start from (optimisers fresh, step 0).
     """
@@ -88,23 +91,26 @@ class Settings:
     checkpoint_minutes: float = 5.0
     log_every: Whole = 20
     sample_every: Whole = 1000
+    validate: tuple[str, ...] = ()
+    validate_photos: Whole = 200
+    validate_every: Whole = 1000
     resume: bool = False
     init: Path | None = None
 
     def __post_init__(self) -> None:
-        least = {"size": 8, "batch": 1, "devices": 1, "nodes": 1, "log_every": 1, "workers": 0, "seed": 0}
-        least |= {
-            "sample_every": 0,
-            "steps": 0,
-            "minutes": 0,
-            "checkpoint_minutes": 0,
-            "threads": 1,
-            "zoom": 1,
-        }
+        least = {
+            "size": 8, "batch": 1, "devices": 1, "nodes": 1, "log_every": 1, "workers": 0, "seed": 0,
+            "sample_every": 0, "validate_photos": 1, "validate_every": 1, "steps": 0, "minutes": 0,
+            "checkpoint_minutes": 0, "threads": 1, "zoom": 1,
+        }  # fmt: skip
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
                 raise TrainingError(f"{name}: expected a finite number from {bound} up, got {value}")
+        if self.validate and self.validate_every % self.log_every:
+            raise TrainingError(
+                f"validate_every: expected a multiple of log_every = {self.log_every}, got {self.validate_every}"
+            )
         if self.seed >= 1 << 64:
             raise TrainingError(f"seed: expected a number of at most 64 bits, got {self.seed}")
         for name in ("jitter", "colour"):
