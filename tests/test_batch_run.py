@@ -234,7 +234,7 @@ def test_an_unreadable_photo_and_one_that_vanished(
 
 
 def test_a_bug_is_a_failed_photo_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "encode", lambda *_: {}["x"])
+    monkeypatch.setattr("retouch.encode.encode", lambda *_: {}["x"])
     assert main(["batch", "photos", "masks", "out", "--model", "telea"]) == 1
     assert {row.get("error") for row in rows_of("out")} == {None, "KeyError: 'x'"}
 

@@ -94,7 +94,7 @@ def complete(
             say(f"{done.output}: a copy of the photo, as the mask has no hole")
     if done.share and len(completions) < variants:
         say(f"note: {done.model} has one answer to a photo and a hole, not {variants}")
-    for note in done.photo.notes:
+    for note in done.notes:
         say(f"note: {note}")
 
 

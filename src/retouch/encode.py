@@ -223,17 +223,40 @@ def _bmp_with_alpha(photo: Photo) -> bytes:
     return bytes(file)
 
 
-def write(photo: Photo, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def as_file(photo: Photo, format: str, source: bytes | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """As `encode`; where nothing was filled, the photo's own file, byte for byte, if it has the format.
+
+    Args:
+        source: the content of that file; None where something was filled, or there is no file.
+
+    Returns:
+        The file, and what was converted or is not kept, one readable line each: of a copy nothing.
+    """
+    if source is not None and format == photo.format:
+        return source, ()
+    return encode(photo, format), (*photo.notes, *check_holds(format, photo, format))
+
+
+def write(
+    photo: Photo, path: str | os.PathLike[str], *, overwrite: bool = False, source: bytes | None = None
+) -> tuple[str, ...]:
     """Writes the photo in the format of the path's suffix: the whole file, or nothing.
+
+    Args:
+        source: as for `as_file`.
+
+    Returns:
+        What was converted or is not kept, as `as_file` tells it.
 
     Raises:
         FileExistsError, FileNotFoundError, ImageError: as `check_output` and `encode`; also for a full disk.
     """
     check_output(path, photo, overwrite=overwrite)
-    data = encode(photo, format_of(path))
+    data, notes = as_file(photo, format_of(path), source)
     try:
         writing.atomic_write(path, data, overwrite=overwrite)
     except FileExistsError:
         raise
     except OSError as error:
         raise ImageError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+    return notes

@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import PIL.Image
 
-from retouch import engine, writing
+from retouch import engine
 from retouch import image as images
 from retouch.engine import Blend
 from retouch.errors import ImageError, MaskError, ModelError
@@ -21,7 +21,8 @@ class Completed:
     """What was done.
 
     Args:
-        photo: the completed photo; its ``notes`` say what was converted.
+        photo: the completed photo.
+        notes: what was converted or is not kept, one readable line each.
         output: where it was written, if it was.
         model: the name of the model.
         share: of the photo's pixels, the part that was missing, before dilation.
@@ -29,6 +30,7 @@ class Completed:
     """
 
     photo: Photo
+    notes: tuple[str, ...]
     output: Path | None
     model: str
     share: float
@@ -119,25 +121,18 @@ def run(
     for wanted in filter(None, targets):
         if _same(wanted, mask):
             raise ImageError(f"expected an output apart from the mask, got {wanted} for both")
-        lost = images.check_output(wanted, photo, overwrite=overwrite)
-        photo = replace(photo, notes=tuple(dict.fromkeys((*photo.notes, *lost))))
+        images.check_output(wanted, photo, overwrite=overwrite)
+    source = Path(image).read_bytes() if share == 0 and isinstance(image, str | os.PathLike) else None
     completions: list[Completed] = []
     for answer, target in zip(answers, targets, strict=True):
         completed = engine.complete(
             photo, hole, answer, seed=seed, dilate=dilate, feather=feather, blend=blend, progress=progress
         )
+        notes = completed.notes
         if target is not None:
-            if (
-                share == 0
-                and isinstance(image, str | os.PathLike)
-                and images.format_of(target) == photo.format
-            ):
-                writing.atomic_write(target, Path(image).read_bytes(), overwrite=overwrite)
-                completed = replace(completed, notes=())  # what reading converts is not converted in a copy
-            else:
-                images.write(completed, target, overwrite=overwrite)
+            notes = images.write(completed, target, overwrite=overwrite, source=source)
         now = time.perf_counter()
-        completions.append(Completed(completed, target, ready.name, share, now - started))
+        completions.append(Completed(completed, notes, target, ready.name, share, now - started))
         started = now
     return completions
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from retouch.decode import MAX_PIXELS, Source, read
-from retouch.encode import check_holds, check_output, encode, format_of, to_pil, write
+from retouch.encode import as_file, check_holds, check_output, encode, format_of, to_pil, write
 from retouch.errors import ImageError, MaskError
 from retouch.photo import FORMATS, Photo
 
@@ -24,6 +24,7 @@ __all__ = [
     "Patch",
     "Photo",
     "Source",
+    "as_file",
     "check_holds",
     "check_output",
     "composite",

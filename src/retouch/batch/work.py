@@ -61,24 +61,20 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
     started = time.perf_counter()
     picture = images.read(storage.stream(photo, job.image.label))
     hole = images.read_mask(storage.stream(mask, job.mask.label), picture.size)
-    target, share, notes = images.format_of(job.output), float(hole.mean()), list(picture.notes)
-    lost = images.check_holds(target, picture, job.output)  # before the work
-    if share == 0 and target == picture.format:
-        data, notes = photo, []  # what reading converts is not converted in a copy
-    else:
-        notes += lost
-        # Under its own name: the photo's pixels, which are large, go before the encoder's come.
-        picture = engine.complete(
-            picture,
-            hole,
-            model.answers(1)[0],
-            seed=settings.seed,
-            dilate=settings.dilate,
-            feather=settings.feather,
-            blend=settings.blend,
-        )
-        del hole
-        data = images.encode(picture, target)
+    target, share = images.format_of(job.output), float(hole.mean())
+    images.check_holds(target, picture, job.output)  # before the work
+    # Under its own name: the photo's pixels, which are large, go before the encoder's come.
+    picture = engine.complete(
+        picture,
+        hole,
+        model.answers(1)[0],
+        seed=settings.seed,
+        dilate=settings.dilate,
+        feather=settings.feather,
+        blend=settings.blend,
+    )
+    del hole
+    data, notes = images.as_file(picture, target, None if share else photo)
     row = about(job, settings) | {
         "status": "done",
         "image_sha256": hashlib.sha256(photo).hexdigest(),
@@ -89,7 +85,7 @@ def completed(job: Job, photo: bytes, mask: bytes, model: Model, settings: Setti
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    return (row | {"notes": notes} if notes else row), data
+    return (row | {"notes": list(notes)} if notes else row), data
 
 
 def about(job: Job, settings: Settings) -> Row:

@@ -81,8 +81,9 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
     except RetouchError as error:
         raise problem_of(error, "mask") from error
     options = ask.options
-    completed = [] if ask.filled is None else [photo]
+    completed, source = [photo], ask.image if ask.filled is None else None
     if hole.any():
+        source = None
         predictors = shelf.get(name).answers(options.variants)
 
         def so_far(answers: int, done: int, total: int) -> None:
@@ -102,15 +103,10 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
             )
             for number, predictor in enumerate(predictors)
         ]
-    if completed:
-        files = [_encoded(picture) for picture in completed]
-        kind = files[0][1]
-        notes = (*photo.notes, *images.check_holds(kind, photo, kind))
-    else:
-        files, kind = [(ask.image, photo.format)], photo.format
-        notes = ()  # what reading converts is not converted in a copy
+    files = [_encoded(picture, source) for picture in completed]
+    _, notes, kind = files[0]
     return Answer(
-        files=tuple(data for data, _ in files),
+        files=tuple(data for data, _, _ in files),
         media=MEDIA[kind],
         model=name,
         seed=ask.seed,
@@ -183,9 +179,9 @@ def _with_layer(photo: images.Photo, layer: images.Photo) -> images.Photo:
     return images.composite(photo, opaque, patches)
 
 
-def _encoded(photo: images.Photo) -> tuple[bytes, str]:
-    """In the photograph's own format, or as PNG where that cannot hold what was read of it; and which it is."""
+def _encoded(photo: images.Photo, source: bytes | None) -> tuple[bytes, tuple[str, ...], str]:
+    """In the photograph's own format, or as PNG where that cannot hold what was read of it; notes; which it is."""
     try:
-        return images.encode(photo, photo.format), photo.format
+        return *images.as_file(photo, photo.format, source), photo.format
     except ImageError:
-        return images.encode(photo, "PNG"), "PNG"
+        return *images.as_file(photo, "PNG"), "PNG"
