@@ -542,8 +542,8 @@ def test_what_cannot_start_is_refused_at_once(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"photos": 0}, "--photos of at least 1"),
-        ({"workers": 0}, "--workers of at least 1"),
+        ({"photos": 0}, "photos: expected at least 1"),
+        ({"workers": 0}, "workers: expected at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

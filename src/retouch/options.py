@@ -1,4 +1,4 @@
-"""Kinds of values that the command's options take, beyond what Cyclopts knows by itself."""
+"""Values of settings: kinds that Cyclopts does not know by itself, and lower bounds."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-from retouch.errors import DataError
+from retouch.errors import DataError, RetouchError
 
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
@@ -21,13 +21,13 @@ Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 
 
-def at_least(settings: object, **bounds: int) -> None:
+def at_least(settings: object, error: type[RetouchError] = DataError, /, **bounds: int) -> None:
     """Refuses settings with a field below its bound, which Python may give where the command would not.
 
     Raises:
-        DataError: naming the option.
+        DataError, or the ``error`` that is given: naming the field.
     """
     for name, bound in bounds.items():
         value = getattr(settings, name)
         if value is not None and value < bound:
-            raise DataError(f"expected --{name} of at least {bound}, got {value}")
+            raise error(f"{name}: expected at least {bound}, got {value}")

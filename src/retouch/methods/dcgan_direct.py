@@ -47,8 +47,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import at_least, hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
+from retouch.methods.nn import hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
+from retouch.options import at_least
 
 LAYERS = 4  # of stride 2: 64 x 64 -> 4 x 4 (DCGAN, Fig. 1)
 SMALLEST = 4 << LAYERS  # side of the crops to train on: the discriminator's last layer wants 4 x 4
@@ -78,7 +79,7 @@ class Config:
     mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
 
     def __post_init__(self) -> None:
-        at_least(self, width=1)
+        at_least(self, TrainingError, width=1)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

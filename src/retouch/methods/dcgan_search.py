@@ -41,7 +41,8 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import at_least, numbers, set_rate, update
+from retouch.methods.nn import numbers, set_rate, update
+from retouch.options import at_least
 
 KERNEL = 5  # discriminator summary
 
@@ -74,7 +75,7 @@ class Config:
     spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
 
     def __post_init__(self) -> None:
-        at_least(self, latent=1, width=1, discriminator_width=1, inverter_width=1, restarts=1)
+        at_least(self, TrainingError, latent=1, width=1, discriminator_width=1, inverter_width=1, restarts=1)
         for name, known in (("adversarial_loss", tuple(ADVERSARIAL)), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")

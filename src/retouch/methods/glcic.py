@@ -43,8 +43,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods.nn import at_least, hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
+from retouch.methods.nn import hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import dissimilarity
+from retouch.options import at_least
 
 DILATIONS = (2, 4, 8, 16)  # §IV.A.1, the table's four dilated layers
 WIDTHS = (1, 2, 4, 8, 8, 8)  # §IV.A.2, tables (a), (b): channels, in units of Config.discriminator_width
@@ -73,7 +74,7 @@ class Config:
     mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
 
     def __post_init__(self) -> None:
-        at_least(self, width=2, discriminator_width=1, vector=1)
+        at_least(self, TrainingError, width=2, discriminator_width=1, vector=1)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

@@ -2,25 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-
-from retouch.errors import TrainingError
-
-
-def at_least(config: Any, **bounds: int) -> None:
-    """Refuses a config with a field below its bound.
-
-    Raises:
-        TrainingError: naming the field.
-    """
-    for name, bound in bounds.items():
-        if getattr(config, name) < bound:
-            raise TrainingError(f"{name}: expected at least {bound}, got {getattr(config, name)}")
 
 
 def hole_decibels(completed: Tensor, image: Tensor, hole: Tensor) -> Tensor:

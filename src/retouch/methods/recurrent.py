@@ -54,7 +54,7 @@ from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.filters import high_pass, low_pass, sobel_edges
-from retouch.methods.nn import at_least, mirrored, numbers, set_rate, update, warmup_cosine
+from retouch.methods.nn import mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -63,6 +63,7 @@ from retouch.methods.perceptual import (
     perceptual_loss,
     style_loss,
 )
+from retouch.options import at_least
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -112,7 +113,7 @@ class Config:
     mirror: bool = False  # ours: a completion is the mean of that of the image and of its mirror image
 
     def __post_init__(self) -> None:
-        at_least(self, width=2)
+        at_least(self, TrainingError, width=2)
         for name, known in (("activation", tuple(ACTIVATIONS)), ("padding", PADDINGS)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")

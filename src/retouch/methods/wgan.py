@@ -44,7 +44,8 @@ from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
 from retouch.methods import search
-from retouch.methods.nn import at_least, depthwise, numbers, set_rate, update
+from retouch.methods.nn import depthwise, numbers, set_rate, update
+from retouch.options import at_least
 
 KERNEL = 4  # of generator, critic and inverter: Radford et al. 2016 as most have built it
 PAIRS = ("completions", "blur")
@@ -82,9 +83,8 @@ class Config:
     spread: float = 0.3  # ours, for "inverter": standard deviation of the other restarts around its z
 
     def __post_init__(self) -> None:
-        at_least(
-            self, latent=1, width=1, critic_steps=1, restarts=1, enhancement_width=1, enhancement_depth=2
-        )
+        at_least(self, TrainingError, latent=1, width=1, critic_steps=1, restarts=1)
+        at_least(self, TrainingError, enhancement_width=1, enhancement_depth=2)
         for name, known in (("pairs", PAIRS), ("search", search.SEARCHES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
