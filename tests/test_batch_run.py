@@ -530,7 +530,7 @@ def test_stopping_between_photos(here: Path) -> None:
 
 def test_settings_and_plans_are_checked_without_the_command(here: Path) -> None:
     for wrong in ({"seed": -1}, {"workers": 0}, {"threads": 0}, {"dilate": -2}):
-        with pytest.raises(DataError, match=f"expected --{next(iter(wrong))} of at least"):
+        with pytest.raises(DataError, match=f"^{next(iter(wrong))}: expected at least"):
             Settings(**wrong)
     assert Settings(workers=5).at_once == 5 and Settings().at_once >= 1
     assert Settings(threads=10_000).at_once == 1
@@ -549,7 +549,7 @@ def test_progress_on_a_terminal(here: Path, say: Say, monkeypatch: pytest.Monkey
     damage()
     _, _, err = say("photos", "masks", "out", "--model", "telea")
     plain = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", err)
-    assert re.search(r"7/7 [\d.e+]+ photos/s, 0:00:00 left, 4 failures", plain)
+    assert re.search(r"7 of 7 photos, [\d.e+]+ photos/s, 0:00:00 left, 4 failures", plain)
 
 
 def test_light_start() -> None:

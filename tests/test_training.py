@@ -587,7 +587,11 @@ def test_a_killed_run_can_be_resumed(photos: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_saves(photos: str, tmp_path: Path, number: signal.Signals) -> None:
     overrides = {"signal_at": 3, "signal": int(number)}
-    finished = run(photos, tmp_path / "run", overrides)
+    before = signal.signal(number, signal.default_int_handler)  # a background job starts with one ignored
+    try:
+        finished = run(photos, tmp_path / "run", overrides)
+    finally:
+        signal.signal(number, before)
     assert finished == Finished(tmp_path / "run", "signal", int(number), 4, 16)
     assert run(photos, tmp_path / "run", overrides, resume=True).why == "steps"
     run(photos, tmp_path / "whole", {"signal_at": NEVER})
@@ -824,9 +828,7 @@ def test_compiled_networks_train_alike(photos: str, tmp_path: Path, monkeypatch:
 
 
 def lines(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
-    from retouch.training import progress as module
-
-    monkeypatch.setattr(module, "EVERY", 0.0)
+    monkeypatch.setattr("retouch.terminal.EVERY", 0.0)
     console = Console(record=True, file=open(os.devnull, "w"), force_terminal=terminal, width=200)  # noqa: SIM115
     state = {"step": 10, "images": 40, "seconds": 5.0}
     with progress(settings("photos", Path(), steps=20), state, quiet=False, console=console) as show:

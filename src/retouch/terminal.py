@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
@@ -66,41 +69,53 @@ def windows_done() -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def counted(noun: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Progress of many things: called with those done, all, and failures, the first time before any work.
+def bar(console: "Console | None" = None) -> Iterator[Callable[[float, str], None]]:
+    """A bar with a line beside it on a terminal, the line alone now and then elsewhere.
 
-    A bar on a terminal, a line now and then elsewhere, both on the standard error, with rate and time left.
+    Args:
+        console: the standard error by default.
+
+    Yields:
+        A function of the share that is done, in [0, 1], and of the line.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    began: list[float] = []  # time and things done at the first call
-
-    def standing(done: int, total: int, failures: int) -> str:
-        began[:] = began or [time.monotonic(), done]
-        made, seconds = done - began[1], time.monotonic() - began[0]
-        parts = [f"{failures} failures"] if failures else []
-        if made and seconds > 0:
-            left = timedelta(seconds=round((total - done) * seconds / made))
-            parts = [f"{made / seconds:.3g} {noun}/s", f"{left} left", *parts]
-        return ", ".join(parts)
-
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda done, total, failures: bar.update(
-                task, completed=done, total=total, description=standing(done, total, failures)
-            )
+        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=console, refresh_per_second=2) as shown:
+            task = shown.add_task("", total=None)
+            yield lambda share, line: shown.update(task, completed=share, total=1.0, description=line)
         return
-    shown = time.monotonic()
+    said = time.monotonic()
 
-    def line(done: int, total: int, failures: int) -> None:
-        nonlocal shown
-        state = standing(done, total, failures)
-        if time.monotonic() - shown >= EVERY:
-            shown = time.monotonic()
-            print(f"{done} of {total} {noun}, {state}", file=sys.stderr, flush=True)
+    def show(_: float, line: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= EVERY:
+            said = time.monotonic()
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    yield line
+    yield show
+
+
+@contextmanager
+def counted(noun: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Progress of many things, with rate and time left.
+
+    Called with those done, all, and failures, the first time before any work.
+    """
+    began: list[float] = []  # time and things done at the first call
+    with bar() as show:
+
+        def told(done: int, total: int, failures: int) -> None:
+            began[:] = began or [time.monotonic(), done]
+            made, seconds = done - began[1], time.monotonic() - began[0]
+            parts = [f"{done} of {total} {noun}"]
+            if made and seconds > 0:
+                left = timedelta(seconds=round((total - done) * seconds / made))
+                parts += [f"{made / seconds:.3g} {noun}/s", f"{left} left"]
+            parts += [f"{failures} failures"] if failures else []
+            show(done / max(total, 1), ", ".join(parts))
+
+        yield told

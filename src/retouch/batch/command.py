@@ -1,7 +1,6 @@
 """The command ``retouch batch``."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from retouch import signals
 from retouch.batch import lists, manifest, pairs, storage
 from retouch.batch.pairs import Plan
 from retouch.batch.run import Finished, check, missing, run
@@ -59,28 +59,18 @@ def batch(
 
 @contextmanager
 def _until_stopped(engine: str) -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead; a second one acts as it did before."""
+    """SIGINT and SIGTERM set the event instead; a second one ends the process."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
-        return
 
-    def take(number: int, _: object) -> None:
+    def take(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)  # photos in hand are lost, files are whole
         stop.set()
         doing = "finishing" if engine == "local" else "giving up"
         print(f"{doing} the photos in hand; once more ends at once", file=sys.stderr, flush=True)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # of a background job it stays ignored
-            signal.signal(number, take)
-    try:
+    with signals.taken(take):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _dry(plan: Plan, output: str, settings: Settings) -> int:

@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import posixpath
-import signal
 import socket
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 
 import cv2
 
+from retouch import signals
 from retouch.batch import storage, work
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
@@ -83,7 +83,8 @@ def _cluster(settings: Settings) -> Iterator[int]:
 
     for left in reversed(range(STARTS)):
         try:
-            with _own_signals(), _quietly():
+            # Ray takes SIGTERM when it starts, to print a stack in C++ and leave at once: it remains ours
+            with signals.taken(), _quietly():
                 _connect(settings)
             break
         except Exception as error:  # of whatever kind: Ray raises bare Exceptions too
@@ -113,20 +114,6 @@ def _connect(settings: Settings) -> None:
     if port.isdecimal():  # where nobody listens Ray itself would try for minutes
         socket.create_connection((host, int(port)), timeout=CONNECT).close()
     ray.init(settings.address, **quiet)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """For Ray's start: it takes SIGTERM, to print a stack in C++ and leave at once; here that remains ours."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

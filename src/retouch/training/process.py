@@ -1,7 +1,6 @@
 """What training changes in its process, and puts back: signals, threads, random state; where its memory ends."""
 
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from retouch.errors import TrainingError
+from retouch.signals import taken
 from retouch.writing import lock
 
 
@@ -17,26 +17,13 @@ from retouch.writing import lock
 def signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as it did before."""
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may set handlers
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def take(number: int, _: object) -> None:
+    def take(number: int) -> None:
         caught.append(number)
-        restore()
+        give_back()
 
-    for number in numbers:
-        signal.signal(number, take)
-    try:
+    with taken(take) as give_back:
         yield caught
-    finally:
-        restore()
 
 
 _found: list[int] = []  # PyTorch's thread count as the first found it, once for each who is in ``restored``

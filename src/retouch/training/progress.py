@@ -1,7 +1,6 @@
 """What a person sees of a training run: a progress bar (lines without a terminal), logs, sample grids."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
+from retouch.terminal import bar
 from retouch.training.settings import Settings
 from retouch.writing import atomic_write
-
-EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
 @contextmanager
@@ -33,38 +30,20 @@ def progress(
         quiet: shows nothing.
         console: standard error by default.
     """
-    console = console or Console(stderr=True)
-    step, images, seconds = state["step"], state["images"], state["seconds"]
-    shown = [time.monotonic()]
-
-    def text(values: Mapping[str, float]) -> tuple[float, str]:
-        passed = max(state["seconds"] - seconds, 1e-9)
-        done, left = _left(settings, state, (state["step"] - step) / passed)
-        rate = (state["images"] - images) / passed
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        return done, f"step {state['step']}  {rate:.1f} images/s  {left} left  {losses}"
-
     if quiet:
         yield lambda values: None
-    elif console.is_terminal:
-        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.description}"))
-        with Progress(*columns, console=console, refresh_per_second=2) as bar:
-            task = bar.add_task("starting", total=1.0)
+        return
+    step, images, seconds = state["step"], state["images"], state["seconds"]
+    with bar(console) as show:
 
-            def update(values: Mapping[str, float]) -> None:
-                done, line = text(values)
-                bar.update(task, completed=done, description=line)
+        def told(values: Mapping[str, float]) -> None:
+            passed = max(state["seconds"] - seconds, 1e-9)
+            done, left = _left(settings, state, (state["step"] - step) / passed)
+            rate = (state["images"] - images) / passed
+            losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            show(done, f"{done:4.0%}  step {state['step']}  {rate:.1f} images/s  {left} left  {losses}")
 
-            yield update
-    else:
-
-        def line(values: Mapping[str, float]) -> None:
-            if time.monotonic() - shown[0] >= EVERY:
-                shown[0] = time.monotonic()
-                done, text_line = text(values)
-                console.print(f"{done:4.0%}  {text_line}", soft_wrap=True, highlight=False, markup=False)
-
-        yield line
+        yield told
 
 
 def _left(settings: Settings, state: Mapping[str, Any], steps_per_second: float) -> tuple[float, str]:
