@@ -30,6 +30,7 @@ __all__ = [
     "composite",
     "encode",
     "format_of",
+    "hole_of",
     "read",
     "read_mask",
     "rgb",
@@ -78,12 +79,7 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
             raise MaskError(f"expected a mask of bool (H, W), got shape {source.shape}")
         hole = hole.copy()
     else:
-        photo = read(source, max_pixels=max_pixels)
-        hole = _white(photo)
-        if hole.all() or not hole.any():
-            _check_alpha(photo)
-        if not hole.any():
-            _check_dark(photo)
+        hole = hole_of(read(source, max_pixels=max_pixels))
     if hole.shape != tuple(size):
         known = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
         name = f": {os.fspath(known)}" if isinstance(known, str | os.PathLike) else ""
@@ -91,6 +87,16 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
             f"expected a mask of the image's size, {size[1]} x {size[0]}, "
             f"got one of {hole.shape[1]} x {hole.shape[0]}{name}"
         )
+    return hole
+
+
+def hole_of(photo: Photo) -> np.ndarray:
+    """As `read_mask`, of a mask that was read and has no image beside it."""
+    hole = _white(photo)
+    if hole.all() or not hole.any():
+        _check_alpha(photo)
+    if not hole.any():
+        _check_dark(photo)
     return hole
 
 

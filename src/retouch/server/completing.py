@@ -124,8 +124,7 @@ def adjusted(asked: MaskRequest, max_pixels: int) -> bytes:
         HttpError: for the picture.
     """
     data = decoded(asked.mask, "mask")
-    photo = _read(data, "mask", max_pixels)
-    white = images.read_mask(data, photo.size, max_pixels=max_pixels)
+    white = images.hole_of(_read(data, "mask", max_pixels))
     match asked.operate:
         case "expand":
             white = engine.dilated(white, asked.kernel_size)

@@ -46,6 +46,8 @@ class Settings:
                 raise ServerError(
                     f"expected --{name.replace('_', '-')} to be more than 0 and finite, got {value}"
                 )
+        if self.max_pixels < 1:
+            raise ServerError(f"expected --max-megapixels to allow a pixel, got {self.max_megapixels}")
         if self.waiting < 0:
             raise ServerError(f"expected --waiting to be at least 0, got {self.waiting}")
         for name in ("input", "output"):

@@ -40,8 +40,8 @@ class Pool:
         self.running = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closing = False
-        self._stops: dict[threading.Event, float] = {}  # of what runs, and when it began
-        self._awaited: set[asyncio.Future[Any]] = set()  # its results
+        # the results of what runs; what stops each, and when it began
+        self._works: dict[asyncio.Future[Any], tuple[threading.Event, float]] = {}
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     async def run(self, work: Callable[[Progress], T], tell: Progress | None = None) -> T:
@@ -105,10 +105,7 @@ class Pool:
     async def _run(self, work: Callable[[Progress], T], tell: Progress | None) -> T:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._awaited.add(done)
-        done.add_done_callback(self._awaited.discard)
-        stop = threading.Event()
-        self._stops[stop] = started = time.monotonic()
+        self._works[done] = stop, started = threading.Event(), time.monotonic()
 
         def progress(number: int, total: int) -> None:
             if stop.is_set():
@@ -117,7 +114,7 @@ class Pool:
                 loop.call_soon_threadsafe(tell, number, total)
 
         def settle(result: T | None, error: BaseException | None) -> None:
-            self._stops.pop(stop, None)
+            del self._works[done]
             self._recent.append(time.monotonic() - started)
             self._leave()
             if done.done():  # its client is gone, or the server ends
@@ -139,8 +136,7 @@ class Pool:
         try:
             threading.Thread(target=body, name="retouch-work", daemon=True).start()
         except RuntimeError as error:  # as where a container allows no more
-            done.cancel()
-            self._stops.pop(stop, None)
+            del self._works[done]
             self._leave()
             raise HttpError(503, "the server cannot start a thread now", {"Retry-After": "10"}) from error
         try:
@@ -152,7 +148,7 @@ class Pool:
         """Whole seconds until a place is probably free."""
         mean = sum(self._recent) / len(self._recent) if self._recent else 1
         # What runs has taken so long already: a photograph of another size than the recent ones.
-        youngest = time.monotonic() - max(self._stops.values(), default=time.monotonic())
+        youngest = min((time.monotonic() - began for _, began in self._works.values()), default=0.0)
         return max(1, min(60, math.ceil(max(mean, youngest) / self.workers)))
 
     def close(self, grace: float) -> None:
@@ -166,9 +162,8 @@ class Pool:
 
     def _stop_all(self) -> None:
         """Answers what runs at once: a work in the middle of one long call reads no stop."""
-        for stop in self._stops:
+        for done, (stop, _) in self._works.items():
             stop.set()
-        for done in self._awaited:
             if not done.done():
                 done.set_exception(_closing())
 
