@@ -124,7 +124,7 @@ def idle(site: Site) -> bool:
 
 def unwanted(site: Site) -> bool:
     """Whoever asked for what runs is gone, and the server has noticed."""
-    return all(stop.is_set() for stop in site.house.pool._stops)
+    return all(stop.is_set() for stop, _ in site.house.pool._works.values())
 
 
 SLOW_SERVER = """

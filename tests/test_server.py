@@ -231,6 +231,27 @@ def test_who_takes_pictures_too_gets_one(site, accept):
     assert answer.headers["content-type"] == "image/png"
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/json, image/*;q=0", "application/json"),
+        ("text/html, application/*;q=0.1", "application/json"),
+        ("*/*, image/*; q=0.0, image/png;q=0", "application/json"),
+        ("application/json;q=0", "image/png"),
+        ("text/event-stream;q=0, */*", "image/png"),
+        ("image/png, text/event-stream;q=0.5", "image/png"),
+        ("application/json-seq, application/json;version=1;q=zero", "image/png"),
+        ("TEXT/event-stream, application/json", "text/event-stream"),
+        ("*/*;q=0.8, text/event-stream", "text/event-stream"),
+        ("text/html", "image/png"),
+        ("", "image/png"),
+    ],
+)
+def test_accept_is_read_with_its_wildcards_and_qualities(site, accept, kind):
+    answer = site.post(INPAINT, json=as_json(), headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == kind
+
+
 def test_a_seed_of_iopaint_may_be_text(site):
     for seed in ("42", 42.0):
         assert site.post(INPAINT, json=as_json(sd_seed=seed)).headers["x-seed"] == "42"
@@ -384,6 +405,28 @@ def test_adjust_mask_and_preview(site):
         assert (np.asarray(shown) == round(40000 / 257)).all()
 
 
+def test_a_mask_is_decoded_once(site, monkeypatch):
+    decoded, read = [], images.read
+    monkeypatch.setattr(
+        images, "read", lambda source, **limits: decoded.append(source) or read(source, **limits)
+    )
+    fields = {"mask": base64.b64encode(MASK).decode(), "operate": "reverse"}
+    assert site.post("/api/v1/adjust_mask", json=fields).status_code == 200
+    assert [source for source in decoded if isinstance(source, bytes)] == [MASK]
+    refused(site.post("/api/v1/adjust_mask", json=fields | {"mask": fields["mask"][:-40]}), 422, "mask")
+
+
+def test_a_model_that_takes_too_long_to_load_is_not_switched_to(monkeypatch):
+    gate = threading.Event()
+    with serving(Settings(model="telea", seconds=3)) as site:
+        ready(site)
+        monkeypatch.setattr(site.house.shelf, "_load", lambda _: gate.wait(60))
+        refused(site.post("/api/v1/model", json={"name": "fsr"}), 503, "3 s")
+        gate.set()
+        until(lambda: idle(site))
+        assert site.get("/api/v1/model").json()["name"] == "telea"
+
+
 def test_a_server_of_larger_photographs_adjusts_their_masks():
     mask = base64.b64encode(png(np.zeros((10_001, 10_000), np.uint8))).decode()
     with serving(Settings(model="telea", max_megapixels=101)) as site:
@@ -509,8 +552,37 @@ def test_addresses_and_methods(site):
     answer = site.get(INPAINT)
     refused(answer, 405)
     assert answer.headers["allow"] == "POST"
-    for path in ("/docs", "/redoc"):
-        refused(site.get(path), 404)
+    for path in ("/docs", "/redoc", "/api/v1/models/"):
+        refused(site.get(path, allow_redirects=False), 404)
+    assert site.head(INPAINT).status_code == 405
+
+
+def raw(site: Site, request: str) -> tuple[int, bytes]:
+    """The status and body of an answer to what no client would send."""
+    with socket.create_connection(site.address, 30) as connection:
+        connection.sendall(request.encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+def test_a_whole_address_is_its_path_at_its_host(site):
+    for target, status in {
+        "http://localhost/healthz": 200,
+        "HTTP://127.0.0.1:8080/api/v1/photos/a%20b?c=d": 404,
+        "http://localhost": 200,
+        "http://evil.example/healthz": 421,
+        "http:///healthz": 421,
+    }.items():
+        got, body = raw(site, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert got == status, target
+        if "photos" in target:
+            assert "--input" in checked(json.loads(body))["detail"]  # by the route of a photograph
+
+
+def test_what_is_no_request_is_told_as_everything_else(site):
+    status, body = raw(site, "GET / of something\r\n\r\n")
+    assert (status, checked(json.loads(body))["error"]) == (400, "malformed")
 
 
 def test_a_body_is_counted_as_it_streams():
@@ -599,7 +671,7 @@ def test_photographs_that_wait_share_a_pass():
         until(lambda: sharing.calls == 1)
         with open_connection(site, large(), "*/*"):
             until(lambda: len(ours._waiting) == 1)
-        until(lambda: any(stop.is_set() for stop in site.house.pool._stops))
+        until(lambda: any(stop.is_set() for stop, _ in site.house.pool._works.values()))
         for number in (1, 2, 3):
             together.append(clients.submit(asked, number))
             until(lambda number=number: len(ours._waiting) == 1 + number)
@@ -624,7 +696,7 @@ def test_a_full_queue_says_when_to_come_back():
         events = site.post(INPAINT, files=FORM, headers={"Accept": "text/event-stream"})
         refused(events, 429)
         pool = site.house.pool  # what runs is larger than all before it: half a minute already
-        pool._stops = {stop: began - 30 for stop, began in pool._stops.items()}
+        pool._works = {done: (stop, began - 30) for done, (stop, began) in pool._works.items()}
         assert 30 <= int(site.post(INPAINT, files=FORM).headers["retry-after"]) <= 32
         gated.gate.set()
         assert first.result().status_code == second.result().status_code == 200
@@ -850,7 +922,7 @@ def test_every_answer_is_sealed(site):
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/app.js", "/healthz", "/readyz", "/api/v1/models", "/openapi.json"])
 def test_heads_are_answered(site, path):
     head, whole = site.head(path), site.get(path)
     assert (head.status_code, head.content) == (200, b"")
@@ -889,6 +961,7 @@ def test_the_page_is_whole(site):
         (["--token", "long-enough-1", "--token-file", "x"], "both"),
         (["--token-file", sys.executable], "binary"),
         (["--max-megapixels", "inf"], "finite"),
+        (["--max-megapixels", "1e-7"], "allow a pixel"),
         (["--model", "tela"], "telea"),
         (["--workers", "0"], "workers"),
         (["--input", "/nowhere/at/all"], "input"),
@@ -987,7 +1060,7 @@ def test_photos_are_opened_by_listed_names_only(folders):
                 connection.sendall((line + "Connection: close\r\n\r\n").encode())
                 answer = b"".join(iter(lambda: connection.recv(65536), b""))
             status = int(answer.split()[1])
-            assert status in (404, 307), (trick, answer)
+            assert status == 404, (trick, answer)
             assert MASK not in answer
     with serving() as site:
         assert site.get("/api/v1/photos").json() == []

@@ -45,6 +45,7 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         summary="Fills holes in photographs.",
         docs_url=None,  # FastAPI's own pages come from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # an address with one more is another, and what is not there is said
         lifespan=partial(_lifespan, house),
         telemetry=None,
     )

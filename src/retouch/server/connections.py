@@ -5,6 +5,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from retouch.server.problems import HttpError
+
 MOST = 512  # a process may often have no more than 1,024 files open
 SECONDS = 20.0  # for a request's line and headers; its body has a limit of its own
 STUCK = 30.0  # seconds in which somebody who is sent an answer has to take some of it
@@ -26,6 +28,18 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        """To what is no request: in the shape of all problems, where Uvicorn sends plain text."""
+        problem = HttpError(400, "expected a request of HTTP/1.1, got something else").response()
+        headers = [*problem.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -4,6 +4,8 @@
   rebinding) comes with that name, and is refused.
 - Site: what a browser sends for a page of another site is refused, so that no page can use the server unasked.
 - Token: ``Authorization: Bearer TOKEN`` for all under /api and for /metrics, compared in constant time.
+
+A HEAD is answered as a GET, whose body the server leaves out.
 """
 
 import hmac
@@ -11,7 +13,8 @@ import ipaddress
 import re
 import time
 from collections.abc import Callable, Collection
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +32,7 @@ SEALS = {
     "X-Frame-Options": "DENY",
 }
 GUARDED = ("/api/", "/metrics")
+WHOLE = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")  # an address as clients of a proxy send it
 NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)  # of a host, as it stands in a header
 
 
@@ -56,6 +60,7 @@ class Doors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = _plain(scope)
         started = time.perf_counter()
         status = 0
 
@@ -100,6 +105,16 @@ class Doors:
                     "expected the server's token: Authorization: Bearer TOKEN",
                     {"WWW-Authenticate": 'Bearer realm="Retouch"'},
                 )
+
+
+def _plain(scope: Scope) -> Scope:
+    """A request for a whole address as one for its path at its host (RFC 9112, 3.2.2), HEAD as GET."""
+    changed: dict[str, Any] = {"method": "GET"} if scope["method"] == "HEAD" else {}
+    if whole := WHOLE.fullmatch(scope.get("raw_path") or b""):
+        host, path = whole[1], whole[2] or b"/"
+        others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+        changed |= {"raw_path": path, "path": unquote(path), "headers": [(b"host", host), *others]}
+    return {**scope, **changed}
 
 
 def _place(origin: str) -> str | None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -19,6 +20,7 @@ from retouch.server.house import House, disconnected
 from retouch.server.problems import HttpError, problem_of, responses
 from retouch.server.work import Progress
 
+QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 PING = 15  # seconds between signs of life while nothing is to be told
 
 
@@ -42,8 +44,8 @@ def inpaint_routes(house: House) -> APIRouter:
             del body
             name = house.shelf.known(ask.options.model)
             job = partial(completing.complete, ask, house.shelf, name, house.settings.max_pixels)
-            accept = request.headers.get("accept", "")
-            if "text/event-stream" in accept:
+            wanted = _wanted(request)
+            if wanted == "events":
                 house.pool.check()
                 stream = _Events(_events(house, request, job), headers=_ignored(ask.ignored))
                 stream.over = partial(house.bodies.release, held)
@@ -60,9 +62,7 @@ def inpaint_routes(house: House) -> APIRouter:
             **_ignored(answer.ignored),
             **({"X-Notes": quote("; ".join(answer.notes), safe=" /:;,()'")} if answer.notes else {}),
         }
-        # a client that takes anything, as many say beside JSON, gets the picture
-        wants_json = "application/json" in accept and "*/*" not in accept and "image/" not in accept
-        if ask.options.variants > 1 or wants_json:
+        if ask.options.variants > 1 or wanted == "json":
             return JSONResponse(answer.as_json(), headers=headers)
         return Response(answer.files[0], media_type=answer.media, headers=headers)
 
@@ -100,6 +100,30 @@ def inpaint_routes(house: House) -> APIRouter:
         return Response(shown, media_type="image/png")
 
     return router
+
+
+def _wanted(request: Request) -> Literal["picture", "json", "events"]:
+    """What the Accept headers ask for (RFC 9110, 12.5.1).
+
+    Events have to be named. Who takes a picture of any kind gets one, however much JSON is preferred: many clients
+    ask for JSON first where nobody said what to ask for.
+    """
+    ranges: dict[str, float] = {}
+    accept = ",".join(request.headers.getlist("accept")) or "*/*"
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        ranges[name] = float(quality) if QUALITY.fullmatch(quality) else 0.0
+
+    def quality_of(media: str) -> float:
+        nearest = (media, f"{media.partition('/')[0]}/*", "*/*")
+        return next((ranges[name] for name in nearest if name in ranges), 0.0)
+
+    picture = max(map(quality_of, completing.MEDIA.values()))
+    text = quality_of("application/json")
+    if 0 < ranges.get("text/event-stream", 0.0) >= max(picture, text):
+        return "events"
+    return "json" if text and not picture else "picture"
 
 
 def _ignored(names: tuple[str, ...]) -> dict[str, str]:

@@ -20,7 +20,7 @@ def page_routes() -> APIRouter:
     files[""] = files["index.html"]
     files |= {f"examples/{name}": package / "examples" / name for name in EXAMPLES}
     for name, file in files.items():
-        router.add_api_route(f"/{name}", _route(file), methods=["GET", "HEAD"])
+        router.add_api_route(f"/{name}", _route(file))
     return router
 
 

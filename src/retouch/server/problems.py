@@ -23,6 +23,7 @@ from retouch.errors import (
 log = logging.getLogger("retouch.server")
 
 CODES = {  # status -> what it is called, and when it comes
+    400: ("malformed", "Not a request of HTTP/1.1."),
     401: ("unauthorized", "The server wants its token: Authorization: Bearer TOKEN."),
     403: ("forbidden", "The request comes from a page of another site."),
     404: ("not_found", "There is no such model, photograph or address."),

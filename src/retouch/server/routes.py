@@ -47,7 +47,7 @@ def model_routes(house: House) -> APIRouter:
         """Makes another model the current one, for all clients; answers when it is loaded."""
         asked = await small_json(request, house.bodies, ModelRequest)
         name = shelf.known(asked.name)
-        await asyncio.to_thread(shelf.get, name)
+        await house.work(request, lambda _: shelf.get(name))
         shelf.current = name
         return _for_iopaint(name)
 
@@ -170,13 +170,11 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     def state(status: str) -> schema.StateAnswer:
         return schema.StateAnswer(status=status, model=house.shelf.current)
 
-    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses=responses())
     async def alive() -> schema.StateAnswer:
         """Whether the server is alive."""
         return state("alive")
 
-    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=responses(503))
     async def ready() -> schema.StateAnswer:
         """Whether the current model is loaded and requests are taken."""
