@@ -270,6 +270,7 @@ BAD = [  # (arguments, what the line says); PHOTO and MASK are good ones
     ("complete PHOTO MASK --seed", "--seed"),
     ("complete PHOTO MASK --dilate -1", "--dilate"),
     ("complete PHOTO MASK --feather 1.5", "--feather"),
+    ("complete PHOTO MASK --feather 0", "--feather"),
     ("complete PHOTO MASK --blend soft", "feather.*poisson"),
     ("complete PHOTO MASK --threads 0", "--threads"),
     ("complete PHOTO MASK --overwrite=maybe", "--overwrite"),
@@ -676,8 +677,8 @@ def test_help_names_all_kinds_of_masks(say: Say) -> None:
 
 
 @pytest.mark.parametrize("command", ["complete", "batch"])
-def test_help_names_the_band_where_none_is_given(command: str, say: Say) -> None:
-    assert f"0: {FEATHER} px." in " ".join(say(command, "--help")[1].replace("│", " ").split())
+def test_help_names_the_band_that_is_taken(command: str, say: Say) -> None:
+    assert f"[default: {FEATHER}]" in " ".join(say(command, "--help")[1].replace("│", " ").split())
 
 
 def test_version(say: Say) -> None:

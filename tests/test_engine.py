@@ -563,7 +563,7 @@ def test_a_hole_of_another_shape_or_dtype_is_refused(photo: Photo, hole: np.ndar
 @pytest.mark.parametrize(
     "option",
     [
-        {"blend": "smooth"}, {"dilate": -1}, {"feather": -1}, {"batch_size": 0}, {"dilate": 1.5}, {"dilate": "2"},
+        {"blend": "smooth"}, {"dilate": -1}, {"feather": 0}, {"batch_size": 0}, {"dilate": 1.5}, {"dilate": "2"},
         {"feather": float("nan")}, {"seed": -1}, {"seed": 0.5},
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import inspect
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
@@ -28,14 +29,16 @@ from processes import until
 from scipy import ndimage
 
 import retouch
+from retouch import cli, engine
 from retouch import image as images
+from retouch.batch import settings as batch
 from retouch.cli import main
 
 pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
 from retouch.server import connections
-from retouch.server.asks import IOPAINT
+from retouch.server.asks import IOPAINT, Options
 from retouch.server.bodies import from_json
 from retouch.server.settings import Settings
 from retouch.sharing import Shared
@@ -118,6 +121,16 @@ def test_service_command_and_python_give_the_same_bytes(suffix, tmp_path, photo_
     assert answer.headers["content-type"] == f"image/{kind}"
     assert (answer.headers["x-seed"], answer.headers["x-model"]) == ("3", "tiny")
     assert int(answer.headers["x-elapsed-ms"]) >= 0
+
+
+def test_options_have_one_default_wherever_they_are_given():
+    calls = (cli.complete, retouch.complete, retouch.Model.__call__, engine.complete)
+    given = [
+        {name: one.default for name, one in inspect.signature(call).parameters.items()} for call in calls
+    ]
+    given += [vars(Options()), asdict(batch.Settings())]
+    for name in ("seed", "dilate", "feather", "blend"):
+        assert len({defaults[name] for defaults in given}) == 1, name
 
 
 @pytest.mark.parametrize(
@@ -445,6 +458,7 @@ WRONG_FORMS = {
     "not a number": (FORM, {"seed": "one"}, 422, ['seed: expected a whole number, got "one"']),
     "too many digits": (FORM, {"seed": "1" * 5000}, 422, ["seed: expected a whole number, got ", "1..."]),
     "negative": (FORM, {"dilate": "-1"}, 422, ["dilate: expected ", 'got "-1"']),
+    "no band": (FORM, {"feather": "0"}, 422, ["feather: expected ", 'got "0"']),
     "too wide": (FORM, {"feather": "100000"}, 422, ["feather: expected ", "512, got "]),
     "blend": (FORM, {"blend": "mix"}, 422, ["blend", "poisson", 'got "mix"']),
     "variants": (FORM, {"variants": "1000"}, 422, ["variants"]),

@@ -40,7 +40,7 @@ def complete(
     model: str | None = None,
     seed: Whole = 0,
     dilate: Whole = 0,
-    feather: Whole = 0,
+    feather: Positive = 8,  # engine.FEATHER
     blend: Literal["none", "feather", "poisson"] = "feather",
     search: Literal["paper", "inverter"] | None = None,
     variants: Positive = 1,
@@ -56,8 +56,8 @@ def complete(
         model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.
-        feather: Width in pixels of the band inside the hole that meets the photograph; 0: 8 px.
-        blend: How the two meet.
+        feather: Width of the band inside the hole that meets the photo, in pixels.
+        blend: How the two meet; none pastes.
         search: For models that search: from where.
         variants: Completions that are wanted, best first; several are NAME-completed-1.EXT, ...
         threads: Cores that the model may use; all by default.

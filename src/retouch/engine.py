@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Blend = Literal["none", "feather", "poisson"]
 
 BLENDS: tuple[Blend, ...] = ("none", "feather", "poisson")
-FEATHER = 8  # px: the band when none is given
+FEATHER = 8  # px
 BACK = Limits(256, 1, 512, 32)  # windows of a completion at another size; they could be of any
 LONGEST = 64  # times as long as wide: beyond that a photograph is none that a model of whole pictures knows
 BEYOND = 0.5  # how far a prediction may leave [0, 1], to which it is clipped
@@ -61,7 +61,7 @@ def complete(
     *,
     seed: int = 0,
     dilate: int = 0,
-    feather: int = 0,
+    feather: int = FEATHER,
     blend: Blend = "feather",
     batch_size: int = 4,
     progress: Callable[[int, int], None] | None = None,
@@ -77,7 +77,7 @@ def complete(
         predictor: the model.
         seed: passed to every call of the predictor.
         dilate: grow the hole by this many px, elliptically.
-        feather: for ``blend="feather"``, width in px of the band inside the hole; 0 takes 8.
+        feather: for ``blend="feather"``, width in px of the band inside the hole, at least 1.
         blend: how the prediction meets the known pixels: pasted (``"none"``), corrected along the border
             (``"feather"``), or corrected throughout, keeping its gradients (``"poisson"``); by how much,
             `blend.border_error` says.
@@ -91,11 +91,11 @@ def complete(
     Raises:
         MaskError: for a hole of another shape or dtype, or one that leaves nothing known.
         ModelError: when the predictor returns something else than it should.
-        ValueError: for an unknown ``blend``, or numbers that are negative or not whole.
+        ValueError: for an unknown ``blend``, or numbers that are too small or not whole.
     """
     _check(photo, hole, blend)
     _check_whole(
-        ("seed", seed, 0), ("dilate", dilate, 0), ("feather", feather, 0), ("batch_size", batch_size, 1)
+        ("seed", seed, 0), ("dilate", dilate, 0), ("feather", feather, 1), ("batch_size", batch_size, 1)
     )
     hole = dilated(hole, dilate)
     if not hole.any():
@@ -117,7 +117,7 @@ def complete(
         if progress:
             progress(done, len(plan) + len(back))
 
-    fill = partial(_filled, feather=feather or FEATHER, batch_size=batch_size, advance=advance)
+    fill = partial(_filled, feather=feather, batch_size=batch_size, advance=advance)
     predict = partial(_predict, predictor, seed)
     advance(0)
     if not foreign:

@@ -48,7 +48,7 @@ def complete(
     search: Search | None = None,
     seed: int = 0,
     dilate: int = 0,
-    feather: int = 0,
+    feather: int = engine.FEATHER,
     blend: Blend = "feather",
 ) -> PIL.Image.Image:
     """Completes one photograph: ``retouch.load`` and a call, in one step.

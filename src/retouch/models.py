@@ -116,7 +116,7 @@ class Model:
         seed: int = 0,
         num_images: int = 1,
         dilate: int = 0,
-        feather: int = 0,
+        feather: int = engine.FEATHER,
         blend: Blend = "feather",
     ) -> list[PIL.Image.Image]:
         """Completes one photograph.
@@ -128,7 +128,7 @@ class Model:
             num_images: how many completions are wanted, the best first; a deterministic model has one and
                 returns that.
             dilate: first grow the hole by so many pixels.
-            feather: width in pixels of the band inside the hole that meets the known pixels; 0: the default.
+            feather: for ``blend="feather"``, width in pixels of the band inside the hole that meets the known ones.
             blend: how it meets them: ``"none"``, ``"feather"`` or ``"poisson"``.
 
         Returns:
@@ -138,7 +138,7 @@ class Model:
 
         Raises:
             FileNotFoundError, ImageError, MaskError, ModelError.
-            ValueError: an unknown ``blend``, or numbers that are negative or not whole.
+            ValueError: an unknown ``blend``, or numbers that are too small or not whole.
         """
         if not isinstance(num_images, int | np.integer) or num_images < 1:
             raise ModelError(f"expected num_images to be a whole number of at least 1, got {num_images!r}")

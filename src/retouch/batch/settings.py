@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from retouch.engine import Blend
+from retouch.engine import FEATHER, Blend
 from retouch.errors import DataError
 from retouch.options import Positive, Whole, at_least
 from retouch.workers import cores
@@ -17,8 +17,8 @@ class Settings:
         model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers; the same for every photo.
         dilate: Grow the holes by so many pixels first.
-        feather: Width in pixels of the band inside the hole that meets the photograph; 0: 8 px.
-        blend: How the two meet.
+        feather: Width of the band inside the hole that meets the photo, in pixels.
+        blend: How the two meet; none pastes.
         engine: Where it is done: on this machine, or by Ray on many.
         address: Of the Ray cluster, e.g. auto; by default one is started on this machine.
         workers: Photos completed at the same time; by default as many as keep all cores busy.
@@ -33,7 +33,7 @@ class Settings:
     model: str | None = None
     seed: Whole = 0
     dilate: Whole = 0
-    feather: Whole = 0
+    feather: Positive = FEATHER
     blend: Blend = "feather"
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
@@ -46,7 +46,7 @@ class Settings:
     json: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, seed=0, dilate=0, feather=0, workers=1, threads=1)
+        at_least(self, seed=0, dilate=0, feather=1, workers=1, threads=1)
         if self.address is not None and self.engine != "ray":
             raise DataError(f"expected --address with --engine ray alone, got it with {self.engine}")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from retouch.engine import Blend
+from retouch.engine import FEATHER, Blend
 from retouch.server.bodies import from_json, parts, type_of
 from retouch.server.problems import HttpError, problem_of_fields
 
@@ -64,12 +64,12 @@ class Options(BaseModel):
     feather: Annotated[
         int,
         Field(
-            ge=0,
+            ge=1,
             le=WIDEST,
-            description="Band inside the hole that meets the photograph, in pixels; 0: default.",
+            description="Band inside the hole that meets the photograph, in pixels.",
         ),
-    ] = 0
-    blend: Annotated[Blend, Field(description="How the two meet.")] = "feather"
+    ] = FEATHER
+    blend: Annotated[Blend, Field(description="How the two meet; `none` pastes.")] = "feather"
     sd_seed: Annotated[
         int | None, Field(ge=-1, lt=SEEDS, strict=False, description="As in IOPaint: the seed; -1 draws one.")
     ] = None
