@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from retouch import formats, image, quiet
 
@@ -25,7 +25,9 @@ def test_settings_are_put_back_whichever_thread_is_last(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (64, 64, 3)).astype(np.uint16)
     image.write(image.read(pixels), tmp_path / "deep.png")
     level, filters = cv2.utils.logging.getLogLevel(), list(warnings.filters)
+    text = PngImagePlugin.MAX_TEXT_CHUNK
     in_threads(lambda: image.read(tmp_path / "deep.png"))
+    assert text == PngImagePlugin.MAX_TEXT_CHUNK == 1 << 20  # as others who use Pillow here have it
     assert cv2.utils.logging.getLogLevel() == level
     assert warnings.filters == filters
 

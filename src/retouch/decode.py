@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from retouch import exif, formats, metadata, quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
@@ -22,8 +23,6 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | n
 MAX_PIXELS = 100_000_000
 BAND = 1 << 17  # pixels copied at a time: small enough for the cache
 LYING = (5, 6, 7, 8)  # orientations that turn a picture by 90 degrees
-# Pillow's limit for a PNG's ICC profile and for each of its texts is 1 MiB: a printer's profile may have more.
-PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 16 << 20)
 WIDENED = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 
@@ -156,11 +155,11 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
             image = formats.loaded(image)
         pixels, mode, palette, icc = _pixels(image, name, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if 2 in image.tag_v2.get(339, ()):
+        if 2 in image.tag_v2.get(Tag.SampleFormat, ()):
             raise ImageError(f"expected whole numbers from 0 up, got signed ones in {name}")
-        if (more := image.tag_v2.get(277, 1) - len(image.getbands())) > 0:
+        if (more := image.tag_v2.get(Tag.SamplesPerPixel, 1) - len(image.getbands())) > 0:
             notes.append(f"{more} channel{'s' if more > 1 else ''} beyond {image.mode} left out")
-        if image.tag_v2.get(338, (0,))[0] == 1 and mode == "RGBA":
+        if image.tag_v2.get(Tag.ExtraSamples, (0,))[0] == 1 and mode == "RGBA":
             notes.append("alpha was multiplied into the colours, and is taken out of them")
     else:
         kept, orientation = metadata.exif_of(image, notes)
@@ -238,7 +237,7 @@ def _pixels(
             white = (1 << bits) - 1
             pixels = ((pixels.astype(np.uint32) * 65535 + white // 2) // white).astype(np.uint16)
             notes.append(f"{bits} bits are widened to 16")
-        if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+        if getattr(image, "tag_v2", {}).get(Tag.PhotometricInterpretation) == 0:
             pixels = np.invert(pixels)  # 0 is white: Pillow turns this round for 8 bits, but not for 16
         if isinstance(key, int):
             alpha = np.where(pixels == key, np.uint16(0), np.uint16(65535))

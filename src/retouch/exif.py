@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from retouch import quiet
@@ -19,7 +20,8 @@ THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
 # What describes the picture rather than its storage, where EXIF is taken from a TIFF's own directory.
 DESCRIPTIVE = (
-    269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD,
+    Tag.DocumentName, Tag.ImageDescription, Tag.Make, Tag.Model, Tag.PageName, Tag.Software, Tag.DateTime,
+    Tag.Artist, Tag.HostComputer, Tag.Copyright, EXIF_IFD, GPS_IFD,
     33550, 33922, 34264, 34735, 34736, 34737,  # where on the earth, as GeoTIFF says it
 )  # fmt: skip
 

@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
+from PIL.ExifTags import Base as Tag
 
 from retouch import quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError
 from retouch.exif import tiff_tags
-from retouch.metadata import IPTC_TIFF, XMP_TIFF, png_chunk
+from retouch.metadata import png_chunk
 from retouch.photo import Photo
 
 LONGEST_DEEP = 1_000_000  # px: OpenCV's decoders read no longer side
@@ -146,17 +147,19 @@ def check_tiff_whole(image: Image.Image, stream: BinaryIO) -> None:
     """
     tags: Any = getattr(image, "tag_v2", {})
     length = stream.seek(0, os.SEEK_END)
-    for offsets, counts in ((273, 279), (324, 325)):
+    for offsets, counts in ((Tag.StripOffsets, Tag.StripByteCounts), (Tag.TileOffsets, Tag.TileByteCounts)):
         ends = [
             start + count for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
         ]
-        if tags.get(259, 1) != 1 and max(ends, default=0) > length:
+        if tags.get(Tag.Compression, 1) != 1 and max(ends, default=0) > length:
             raise ValueError(f"expected {max(ends)} bytes, got {length}")
 
 
 def tiff_bits(image: Image.Image) -> int:
     """The bits of a TIFF's deepest channel; 0 for other pictures."""
-    return max(image.tag_v2.get(258, (1,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    return int(max(image.tag_v2.get(Tag.BitsPerSample, (1,))))
 
 
 def grey_bits(image: Image.Image) -> int:
@@ -178,9 +181,9 @@ def deep_channels(image: Image.Image, name: str) -> int:
         channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(image.tile[0].args), 0)
         channels += channels == 3 and "transparency" in image.info
     if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff_bits(image) == 16:
-        if image.tag_v2.get(284, 1) != 1 and len(image.getbands()) > 1:
+        if image.tag_v2.get(Tag.PlanarConfiguration, 1) != 1 and len(image.getbands()) > 1:
             raise ImageError(f"expected interleaved 16-bit channels, got separate planes in {name}")
-        if image.tag_v2.get(338, (2,))[0] == 1 and image.mode == "RGBA":
+        if image.tag_v2.get(Tag.ExtraSamples, (2,))[0] == 1 and image.mode == "RGBA":
             raise ImageError(f"expected 16-bit colour apart from its alpha, got it multiplied in {name}")
         channels = len(image.mode) if image.mode in ("RGB", "RGBA") else 0
     if channels and max(image.size) > LONGEST_DEEP:
@@ -231,26 +234,31 @@ def tiff(photo: Photo) -> bytes:
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
     for tag, value in tiff_tags(photo.exif).items() if photo.exif else ():
         directory[tag] = value
-    directory[256], directory[257] = width, height
-    directory[258] = (1 if mode == "1" else 8 * little.itemsize,) * channels
-    directory[259] = 8  # deflate
-    directory[262] = {"P": 3, "RGB": 2, "RGBA": 2}.get(mode, 1)  # palette, RGB, 0 is black
-    directory[277], directory[278], directory[284] = channels, band, 1  # interleaved
-    directory[317] = 1 if mode in ("1", "P") else 2  # horizontal differences
-    directory.tagtype[273] = directory.tagtype[279] = 4
+    directory[Tag.ImageWidth], directory[Tag.ImageLength] = width, height
+    directory[Tag.BitsPerSample] = (1 if mode == "1" else 8 * little.itemsize,) * channels
+    directory[Tag.Compression] = 8  # deflate
+    # palette, RGB, 0 is black
+    directory[Tag.PhotometricInterpretation] = {"P": 3, "RGB": 2, "RGBA": 2}.get(mode, 1)
+    directory[Tag.SamplesPerPixel], directory[Tag.RowsPerStrip] = channels, band
+    directory[Tag.PlanarConfiguration] = 1  # interleaved
+    directory[Tag.Predictor] = 1 if mode in ("1", "P") else 2  # horizontal differences
+    directory.tagtype[Tag.StripOffsets] = directory.tagtype[Tag.StripByteCounts] = TiffTags.LONG
     lengths = [len(strip) for strip in strips]
-    directory[273] = tuple(int(end) for end in np.cumsum([0, *lengths[:-1]]))  # Pillow adds its own length
-    directory[279] = tuple(lengths)
+    # Pillow adds its own length
+    directory[Tag.StripOffsets] = tuple(int(end) for end in np.cumsum([0, *lengths[:-1]]))
+    directory[Tag.StripByteCounts] = tuple(lengths)
     if photo.palette is not None:
         colours = np.zeros((256, 3), np.uint16)
         colours[: len(photo.palette)] = photo.palette[:, :3]
-        directory[320] = tuple((257 * colours.T).ravel().tolist())
+        directory[Tag.ColorMap] = tuple((257 * colours.T).ravel().tolist())
     if channels in (2, 4):
-        directory[338] = 2  # alpha that is not multiplied in
+        directory[Tag.ExtraSamples] = 2  # alpha that is not multiplied in
     if photo.dpi:
-        directory[282], directory[283], directory[296] = *photo.dpi, 2  # per inch
-    for tag, value in ((XMP_TIFF, photo.xmp), (IPTC_TIFF, photo.iptc), (34675, photo.icc)):
+        directory[Tag.XResolution], directory[Tag.YResolution] = photo.dpi
+        directory[Tag.ResolutionUnit] = 2  # per inch
+    blocks = {Tag.XMLPacket: photo.xmp, Tag.IPTCNAA: photo.iptc, Tag.InterColorProfile: photo.icc}
+    for tag, value in blocks.items():
         if value:
-            directory.tagtype[tag] = 1 if tag == XMP_TIFF else 7  # bytes, or of no declared type
+            directory.tagtype[tag] = TiffTags.BYTE if tag == Tag.XMLPacket else TiffTags.UNDEFINED
             directory[tag] = value
     return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from retouch import exif, quiet
 
 IPTC = 0x0404  # its number among a JPEG's Photoshop resources
-XMP_TIFF, IPTC_TIFF = 700, 33723  # tags
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 COLOURS = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -51,7 +51,7 @@ def exif_of(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
 
 def dpi_of(image: Image.Image) -> tuple[float, float] | None:
     """Pixels per inch, across and down, of the picture as it is stored."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and 282 not in image.tag_v2:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and Tag.XResolution not in image.tag_v2:
         return None  # which Pillow makes 1
     try:
         across, down = map(float, image.info["dpi"])
@@ -66,7 +66,7 @@ def others_of(image: Image.Image, stream: BinaryIO | None, notes: list[str]) -> 
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         xmp, chunks = _png_chunks(stream, notes)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        iptc = image.tag_v2._tagdata.get(IPTC_TIFF)  # as Pillow's reader has it: its type is often wrong
+        iptc = image.tag_v2._tagdata.get(Tag.IPTCNAA)  # as Pillow's reader has it: its type is often wrong
     elif isinstance(resources := image.info.get("photoshop"), dict):
         iptc = resources.get(IPTC)
     xmp, iptc, comment = (

@@ -1,4 +1,7 @@
-"""Keeps what the picture libraries say of damaged files off the screen; the reader's own error tells it in one line."""
+"""How the picture libraries read for us, and for no one else: with their words kept off the screen.
+
+The reader's own error tells in one line what they say of damaged files.
+"""
 
 import threading
 import warnings
@@ -6,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import cv2
+from PIL import PngImagePlugin
+
+TEXT = 16 << 20  # bytes unpacked of a PNG's ICC profile, and of each of its texts; Pillow takes 1 MiB
 
 
 class Quiet:
@@ -32,10 +38,16 @@ class Quiet:
 
 
 @contextmanager
-def _no_warnings_of_pillow() -> Iterator[None]:
+def _reading_with_pillow() -> Iterator[None]:
+    """Without its warnings; with room for a printer's ICC profile in a PNG."""
+    before = PngImagePlugin.MAX_TEXT_CHUNK
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+        PngImagePlugin.MAX_TEXT_CHUNK = max(before, TEXT)
+        try:
+            yield
+        finally:
+            PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 @contextmanager
@@ -47,5 +59,5 @@ def _no_log_of_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
 
 
-pillow = Quiet(_no_warnings_of_pillow)
+pillow = Quiet(_reading_with_pillow)
 opencv = Quiet(_no_log_of_opencv)
