@@ -15,6 +15,7 @@ from PIL import Image
 import retouch
 from retouch import engine
 from retouch.boxes import Limits
+from retouch.cli import main
 
 
 def test_all_is_what_is_exported() -> None:
@@ -204,6 +205,27 @@ def test_errors_are_of_one_family(photo_path: Path, mask_path: Path, tmp_path: P
         retouch.complete(tmp_path / "no.png", mask_path, model="telea")
     with pytest.raises(ValueError, match="blend"):
         retouch.complete(photo_path, mask_path, model="telea", blend="soft")  # type: ignore[arg-type]
+
+
+def test_what_is_converted_or_lost_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the line that called; a copy loses nothing, and the command prints its notes once."""
+    photo, output = tmp_path / "photo.jpg", tmp_path / "out.png"
+    Image.new("CMYK", (8, 8)).save(photo, comment=b"of mine")
+    hole = np.zeros((8, 8), np.bool_)
+    copy = retouch.complete(photo, hole, model="telea", output=tmp_path / "copy.jpg")
+    assert copy.mode == "RGB" and (tmp_path / "copy.jpg").read_bytes() == photo.read_bytes()
+    hole[2:4, 2:4] = True
+    with pytest.warns(retouch.RetouchWarning) as told:
+        retouch.complete(photo, hole, model="telea", output=output)
+    assert [str(one.message).split()[0] for one in told] == ["CMYK", "a"]
+    with pytest.warns(retouch.RetouchWarning, match="CMYK") as again:
+        retouch.load("telea")(photo, hole)
+    assert {one.filename for one in (*told, *again)} == {__file__}
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    arguments = [photo, tmp_path / "mask.png", "--output", output, "--overwrite", "--model", "telea"]
+    assert main(["complete", *map(str, arguments)]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("CMYK") == 1 and said.err == ""
 
 
 @pytest.mark.parametrize("given", [{"threads": 1}, {"search": "paper"}])

@@ -20,6 +20,7 @@ from retouch.errors import (
     MissingExtraError,
     ModelError,
     RetouchError,
+    RetouchWarning,
     TrainingError,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "ModelError",
     "Predictor",
     "RetouchError",
+    "RetouchWarning",
     "TrainingError",
     "__version__",
     "complete",

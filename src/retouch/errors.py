@@ -1,4 +1,4 @@
-"""The exceptions of Retouch: each message names what was expected and what came.
+"""The exceptions and the warning of Retouch: each message names what was expected and what came.
 
 The command prints the message as one line and exits with status 2; a traceback is a bug.
 """
@@ -57,6 +57,10 @@ class MissingExtraError(RetouchError, ImportError):
 
     def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
         return type(self), (self.part, self.extra)  # between processes
+
+
+class RetouchWarning(UserWarning):
+    """What a picture's file holds and its completion does not, or not as it was: from Python, where none prints it."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import PIL.Image
 from retouch import engine
 from retouch import image as images
 from retouch.engine import Blend
-from retouch.errors import ImageError, MaskError, ModelError
+from retouch.errors import ImageError, MaskError, ModelError, RetouchWarning
 from retouch.image import Photo, Source
 from retouch.models import Model, Search, load
 
@@ -65,6 +66,9 @@ def complete(
 
     Raises:
         FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, MissingExtraError.
+
+    Warns:
+        RetouchWarning: of what was converted, or is not kept in ``output``.
     """
     (done,) = run(
         image,
@@ -79,6 +83,8 @@ def complete(
         feather=feather,
         blend=blend,
     )
+    for note in done.notes:
+        warnings.warn(note, RetouchWarning, stacklevel=2)
     return images.to_pil(done.photo)
 
 

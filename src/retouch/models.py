@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import importlib.resources
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +23,7 @@ from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
-from retouch.errors import ModelError, first_line, needs
+from retouch.errors import ModelError, RetouchWarning, first_line, needs
 from retouch.hub import fetched
 from retouch.image import Source
 from retouch.own import PYTHON, from_python
@@ -139,11 +140,16 @@ class Model:
         Raises:
             FileNotFoundError, ImageError, MaskError, ModelError.
             ValueError: an unknown ``blend``, or numbers that are too small or not whole.
+
+        Warns:
+            RetouchWarning: of what was converted.
         """
         if not isinstance(num_images, int | np.integer) or num_images < 1:
             raise ModelError(f"expected num_images to be a whole number of at least 1, got {num_images!r}")
         photo = images.read(image)
         hole = images.read_mask(mask_image, photo.size)
+        for note in photo.notes:
+            warnings.warn(note, RetouchWarning, stacklevel=2)
         return [
             images.to_pil(
                 engine.complete(photo, hole, each, seed=seed, dilate=dilate, feather=feather, blend=blend)
