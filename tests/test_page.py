@@ -143,12 +143,12 @@ def until(page: Any, script: str) -> None:
 
 
 PICTURE = """async () => {
-    const { state } = await import("/state.js");
-    const { picture } = state.versions[0];
-    const pen = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
-    pen.drawImage(picture, 0, 0);
-    const { data } = pen.getImageData(0, 0, picture.width, picture.height);
-    return [picture.height, picture.width, [...data].filter((_, i) => i % 4 === 0)];
+    const { view } = await import("/state.js");
+    const { picture, width, height } = view.photo;
+    const pen = new OffscreenCanvas(width, height).getContext("2d");
+    pen.drawImage(picture, 0, 0, width, height);
+    const { data } = pen.getImageData(0, 0, width, height);
+    return [height, width, [...data].filter((_, i) => i % 4 === 0)];
 }"""
 
 
@@ -217,6 +217,47 @@ def test_paint_fill_compare_undo_and_download(page):
     page.keyboard.press("Control+Shift+z")
     page.keyboard.press("Control+y")
     assert np.array_equal(result_of(page)[1], pixels)
+
+
+COUNTED = """async () => {
+    const { most } = await import("/album.js");
+    most.bytes = 1;
+    window.alive = 0;
+    const [real, close] = [window.createImageBitmap, ImageBitmap.prototype.close];
+    window.createImageBitmap = async (...all) => (alive++, await real(...all));
+    ImageBitmap.prototype.close = function () { alive--; close.call(this); };
+}"""
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
+def test_only_what_is_shown_is_kept_decoded(browser, site, kind):
+    """With room for nothing else, undo, redo and the comparison show the right pictures all the same."""
+    with page_at(browser, site.url) as page:
+        page.evaluate(COUNTED)
+        open_photo(page, encoded(photo(), kind), f"photo.{kind}", f"image/{kind}")
+        is_sharp = "import('/state.js').then(({ view }) => view.photo.picture instanceof ImageBitmap)"
+        pictures = [shown(page)]
+        for left in (0.4, 0.5, 0.6):
+            drag(page, (left, 0.5), (left + 0.05, 0.5))
+            fill(page)
+            pictures.append(shown(page))
+            assert page.evaluate("alive") <= 2
+        page.route("**/preview", lambda route: route.abort())  # no server is needed to look back
+        page.click("#compare")
+        until(page, "import('/state.js').then(({ view }) => view.before instanceof ImageBitmap)")
+        assert page.evaluate("alive") == 2
+        page.keyboard.press("Escape")
+        for key, order in (("Control+z", pictures[-2::-1]), ("Control+y", pictures[1:])):
+            for expected in order:
+                for _ in range(2):  # the result and its stroke
+                    page.keyboard.press(key)
+                until(page, is_sharp)
+                assert np.array_equal(shown(page), expected)
+        for _ in range(6):  # faster than they are decoded
+            page.keyboard.press("Control+z")
+        until(page, is_sharp)
+        assert np.array_equal(shown(page), pictures[0])
+        until(page, "alive <= 2")
 
 
 def test_tools_draw_what_they_say(page):

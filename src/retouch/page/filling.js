@@ -1,9 +1,10 @@
 // Filling what is painted, and what becomes of the results.
 
+import { look, page } from "./album.js";
 import { job } from "./job.js";
 import { layerOf } from "./layer.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
-import { lossy, pictureOf } from "./pictures.js";
+import { lossy } from "./pictures.js";
 import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
@@ -34,13 +35,10 @@ export async function complete() {
       hole = Number(chosen.dilate) ? await service.adjusted(mask, "expand", Number(chosen.dilate), signal) : mask;
     }
     const answer = await service.complete(photo, mask, filled, chosen, progress, signal);
-    const made = await Promise.all(
-      answer.blobs.map(async (blob, i) => ({
-        blob,
-        picture: await pictureOf(blob, signal),
-        label: text("answer", { number: i + 1 }),
-      })),
-    );
+    const made = [];
+    for (const blob of answer.blobs) {
+      made.push({ ...(await page(blob, signal)), label: text("answer", { number: made.length + 1 }) });
+    }
     signal.throwIfAborted();
     accept(made, { from, hole });
     const seconds = answer.seconds.toFixed(1);
@@ -66,11 +64,11 @@ function accept(made, origin) {
   steps.push({
     undo: () => (pickOff(), swap(), restore(before)),
     redo: () => (swap(), restore(after)),
-    bytes: bytes + result.picture.width * result.picture.height * 4,
+    bytes: bytes + result.blob.size,
   });
   if (made.length < 2) return;
   const pick = (chosen) => {
-    Object.assign(result, { blob: chosen.blob, picture: chosen.picture, layer: null });
+    Object.assign(result, { ...chosen, label: result.label, layer: null });
     show(result);
     thumbnails(
       $("#answers"),
@@ -112,9 +110,15 @@ $("#store").onclick = () =>
     }
   });
 
+const drawBefore = (picture) => {
+  view.before = picture;
+  view.draw();
+};
+
 export function compare(on) {
   const able = on && state.current && state.current !== state.versions[0];
-  view.before = able ? state.versions[0].picture : null;
+  view.before = null;
+  if (able) look(state.versions[0], drawBefore, () => view.before);
   $("#compare").setAttribute("aria-pressed", String(Boolean(able)));
   $("#divide").hidden = !able;
   if (able) $("#divide").focus({ preventScroll: true });
@@ -131,7 +135,8 @@ $("#divide").oninput = (event) => {
 /** Shows one of the versions. */
 export function show(version) {
   state.current = version;
-  view.show(version.picture);
+  const draw = (picture) => view.show(picture, version);
+  look(version, draw, () => state.current === version);
   if (state.current === state.versions[0]) compare(false);
   refresh();
 }

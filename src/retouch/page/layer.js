@@ -28,8 +28,11 @@ async function made(version, signal) {
       // What is seen through entirely has no colour on a canvas, and stays the photo's.
       colours.data[i + 3] = white.data[i] >= 128 && colours.data[i + 3] ? 255 : 0;
     }
-    pen.drawImage(await createImageBitmap(colours), 0, top);
+    const strip = await createImageBitmap(colours);
+    pen.drawImage(strip, 0, top);
+    strip.close();
   }
+  for (const picture of [result, hole, under]) picture?.close();
   return canvas.convertToBlob({ type: "image/png" });
 }
 

@@ -10,6 +10,7 @@ export class Mask {
   constructor(width, height) {
     this.canvas = new OffscreenCanvas(width, height);
     this.context = this.canvas.getContext("2d");
+    this.inked = new Set(); // tiles where something may be painted
     this.known = true; // what is known of its being empty: true, false, or null where one has to look
     this.tiles = null;
   }
@@ -49,18 +50,21 @@ export class Mask {
   /** Starts a change; `end` gives what undoes it. */
   begin() {
     this.tiles = new Map();
-    this.before = this.known;
+    this.before = { known: this.known, inked: new Set(this.inked) };
   }
 
   /** Keeps what a rectangle in photo pixels is about to lose. */
   #touch(left, top, right, bottom) {
     const first = (value) => Math.max(0, Math.floor(value / TILE));
     for (let y = first(top); y * TILE < Math.min(bottom, this.height); y++) {
-      for (let x = first(left); x * TILE < Math.min(right, this.width); x++) {
-        const key = `${x},${y}`;
-        if (!this.tiles.has(key)) this.tiles.set(key, this.#copy(x * TILE, y * TILE));
-      }
+      for (let x = first(left); x * TILE < Math.min(right, this.width); x++) this.#touchTile(x, y);
     }
+  }
+
+  #touchTile(x, y) {
+    const key = `${x},${y}`;
+    if (!this.tiles.has(key)) this.tiles.set(key, this.#copy(x * TILE, y * TILE));
+    this.inked.add(key);
   }
 
   #copy(x, y) {
@@ -71,19 +75,20 @@ export class Mask {
 
   /** Ends a change: { bytes, swap }, where `swap` undoes it and, called again, does it anew. */
   end() {
-    const patch = { tiles: [...this.tiles.values()], known: this.before };
+    const patch = { tiles: [...this.tiles.values()], ...this.before };
     this.tiles = null;
     const swap = () => {
-      const known = this.known;
+      const { known, inked } = this;
       this.context.globalCompositeOperation = "source-over"; // whatever was drawn last
-      patch.tiles = patch.tiles.map(({ x, y, tile }) => {
-        const now = this.#copy(x, y);
+      // All are copied before any is drawn: a canvas that changes between two copies is kept as a whole for each.
+      const now = patch.tiles.map(({ x, y }) => this.#copy(x, y));
+      for (const { x, y, tile } of patch.tiles) {
         this.context.clearRect(x, y, tile.width, tile.height);
         this.context.drawImage(tile, x, y);
-        return now;
-      });
-      this.known = patch.known;
-      patch.known = known;
+      }
+      patch.tiles = now;
+      Object.assign(this, { known: patch.known, inked: patch.inked });
+      Object.assign(patch, { known, inked });
     };
     return { bytes: patch.tiles.length * TILE * TILE * 4, swap };
   }
@@ -124,8 +129,9 @@ export class Mask {
   }
 
   clear() {
-    this.#touch(0, 0, this.width, this.height);
+    for (const key of this.inked) this.#touchTile(...key.split(",").map(Number));
     this.context.clearRect(0, 0, this.width, this.height);
+    this.inked = new Set();
     this.known = true;
   }
 
@@ -140,15 +146,21 @@ export class Mask {
   /** Takes over a picture of the same size: white is painted. */
   load(picture) {
     this.clear();
+    const across = Math.ceil(this.width / TILE);
     for (const { band, pen, top, height } of this.#bands()) {
       pen.fillStyle = "black"; // what is transparent is not white
       pen.fillRect(0, 0, this.width, height);
       pen.drawImage(picture, 0, -top);
       const pixels = pen.getImageData(0, 0, this.width, height);
       const data = pixels.data;
-      for (let i = 0; i < data.length; i += 4) {
-        data[i + 3] = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2] >= 127.5 ? 255 : 0;
+      const white = new Uint8Array(across * Math.ceil(this.height / TILE)); // tiles that have some
+      for (let i = 0, x = 0, y = top; i < data.length; i += 4) {
+        const is = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2] >= 127.5;
+        data[i + 3] = is ? 255 : 0;
+        if (is) white[across * Math.floor(y / TILE) + Math.floor(x / TILE)] = 1;
+        if (++x === this.width) [x, y] = [0, y + 1];
       }
+      white.forEach((is, i) => is && this.#touchTile(i % across, Math.floor(i / across)));
       pen.putImageData(pixels, 0, 0);
       pen.globalCompositeOperation = "source-in";
       pen.fillStyle = COLOUR;

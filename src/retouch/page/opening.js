@@ -1,5 +1,6 @@
 // Opening a photo: by button, drop, paste, from an example or from the server's folder.
 
+import { page } from "./album.js";
 import { compare, show } from "./filling.js";
 import { job } from "./job.js";
 import { Mask } from "./mask.js";
@@ -30,23 +31,23 @@ function open(fetched, fileName, maskBlob = null) {
   $("#welcome-error").textContent = "";
   const work = async (signal) => {
     const blob = await fetched(signal);
-    const picture = await pictureOf(blob, signal);
+    const photo = await page(blob, signal);
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
     const [, suffix] = /\.(\w{1,5})$/.exec(fileName) ?? [];
-    const original = { blob, picture, label: text("original"), suffix };
+    const original = { ...photo, label: text("original"), suffix };
     const before = { ...state };
     const opened = {
       name: fileName.replace(/\.[^.]*$/, "") || "photo",
       versions: [original],
       current: original,
-      mask: new Mask(picture.width, picture.height),
+      mask: new Mask(photo.width, photo.height),
     };
     $("#welcome").hidden = true;
     $("#canvas").hidden = $("#view").hidden = false;
     enter(opened);
     if (before.mask) {
-      const bytes = picture.width * picture.height * 8; // the photo and its mask
+      const bytes = photo.width * photo.height * 4 + blob.size; // the mask and the photo
       steps.push({ undo: () => enter(before), redo: () => enter(opened), bytes });
       notice(text("opened", before));
     }

@@ -71,13 +71,14 @@ $("#size").oninput = (event) => {
 };
 $("#size").onblur = $("#size").onpointerup = () => pointer.sample(false);
 
-/** Takes over a mask that was made elsewhere. */
+/** Takes over a mask that was made elsewhere, and closes its picture. */
 export function loadMask(picture) {
   if (picture.width !== state.mask.width || picture.height !== state.mask.height) {
     throw new service.ServiceError(text("mask-size", { mask: sizeOf(picture), photo: sizeOf(state.mask) }));
   }
   state.mask.begin();
   state.mask.load(picture);
+  picture.close();
   remember();
 }
 

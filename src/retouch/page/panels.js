@@ -137,23 +137,18 @@ function quality(model) {
 
 // ---- thumbnails and files ---------------------------------------------------------------------------------
 
-/** A row of pictures to choose from: [{ picture, label, current, choose }]. */
+/** A row of pictures to choose from: [{ thumb, label, current, choose }]. */
 export function thumbnails(list, entries) {
   list.hidden = entries.length < 2;
   const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
   list.replaceChildren(
-    ...entries.map(({ picture, label, current, choose }) => {
+    ...entries.map(({ thumb, label, current, choose }) => {
       const canvas = make("canvas", { width: 244, height: 184 });
-      const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
+      const scale = Math.max(canvas.width / thumb.width, canvas.height / thumb.height);
+      const [width, height] = [thumb.width * scale, thumb.height * scale];
       const pen = canvas.getContext("2d");
       pen.imageSmoothingQuality = "high";
-      pen.drawImage(
-        picture,
-        (canvas.width - picture.width * scale) / 2,
-        (canvas.height - picture.height * scale) / 2,
-        picture.width * scale,
-        picture.height * scale,
-      );
+      pen.drawImage(thumb, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
       const button = make("button", { type: "button", "aria-current": String(current), onclick: choose }, canvas, label);
       return make("li", {}, button);
     }),

@@ -7,8 +7,8 @@ export class View {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
-    this.photo = null; // what is shown: anything that drawImage takes
-    this.before = null; // while comparing: what it was
+    this.photo = null; // { picture, width, height }: what is shown, anything that drawImage takes, and the photo's size
+    this.before = null; // while comparing: a picture of what it was
     this.divide = 0.5; // of the canvas' width
     this.mask = null;
     this.outline = []; // of a rectangle or lasso that is being drawn, in photo pixels
@@ -23,9 +23,10 @@ export class View {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  show(photo) {
-    const same = this.photo && this.photo.width === photo.width && this.photo.height === photo.height;
-    this.photo = photo;
+  /** Shows a picture as large as its photo is, which may be larger. */
+  show(picture, { width, height }) {
+    const same = this.photo && this.photo.width === width && this.photo.height === height;
+    this.photo = { picture, width, height };
     if (same) this.draw();
     else this.fit();
   }
@@ -103,7 +104,7 @@ export class View {
     pen.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.x, ratio * this.y);
     pen.imageSmoothingEnabled = this.scale * ratio < 3; // closer, pixels are pixels
     pen.imageSmoothingQuality = "high";
-    pen.drawImage(this.photo, 0, 0);
+    this.#paintPicture(pen, this.photo.picture);
     if (this.before) this.#paintBefore(pen);
     else this.#paintMask(pen);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -116,6 +117,10 @@ export class View {
         pen.stroke();
       }
     }
+  }
+
+  #paintPicture(pen, picture) {
+    pen.drawImage(picture, 0, 0, this.photo.width, this.photo.height);
   }
 
   #paintMask(pen) {
@@ -140,7 +145,7 @@ export class View {
     pen.beginPath();
     pen.rect(0, 0, edge, this.photo.height);
     pen.clip();
-    pen.drawImage(this.before, 0, 0);
+    this.#paintPicture(pen, this.before);
     pen.restore();
     pen.fillStyle = "white";
     pen.fillRect(this.at(line, 0).x - 1 / this.scale, 0, 2 / this.scale, this.photo.height);
