@@ -876,6 +876,146 @@ def test_no_change_of_the_mask_is_hidden(page):
     assert not mask_of(page).any()
 
 
+def test_before_and_after_are_zoomed_and_moved_as_the_photo_is(browser, site):
+    """By wheel, space, middle button and two fingers; one finger or the left button moves the line between them."""
+    options = {"viewport": PHONE, "has_touch": True}
+    with page_at(browser, site.url, **options) as page:
+        open_photo(page, encoded(photo()))
+        drag(page, (0.45, 0.5), (0.55, 0.5))
+        fill(page)
+        page.click("#compare")
+        place = "import('/state.js').then(({ view }) => [view.scale, view.x, view.y, view.divide])"
+        box = page.locator("#canvas").bounding_box()
+        page.mouse.move(box["x"] + 200, box["y"] + 300)
+        page.mouse.wheel(0, -300)
+        scale, x, y, line = page.evaluate(place)
+        page.keyboard.down("Space")
+        drag(page, (0.5, 0.5), (0.6, 0.5))
+        page.keyboard.up("Space")
+        moved = 0.1 * box["width"]
+        assert np.allclose(page.evaluate(place), [scale, x + moved, y, line])
+        page.mouse.down(button="middle")
+        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+        page.mouse.up(button="middle")
+        assert np.allclose(page.evaluate(place), [scale, x, y, line])
+        drag(page, (0.5, 0.5), (0.25, 0.6))
+        assert np.allclose(page.evaluate(place), [scale, x, y, 0.25], atol=2e-3)
+        page.keyboard.press("ArrowRight")  # the line has the keys
+        assert page.evaluate(place)[3] > 0.25
+        touches = page.context.new_cdp_session(page).send
+        for kind, *points in (
+            ("touchStart", (100, 350)),
+            ("touchStart", (100, 350), (160, 350)),
+            ("touchMove", (80, 350), (180, 350)),
+            ("touchEnd",),
+        ):
+            named = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+            touches("Input.dispatchTouchEvent", {"type": kind, "touchPoints": named})
+        until(page, f"import('/state.js').then(({{ view }}) => view.scale > {1.2 * scale})")
+        assert page.get_attribute("#compare", "aria-pressed") == "true"
+        assert not mask_of(page).any()
+
+
+def test_the_chosen_model_is_remembered(browser, site):
+    """Where the browser keeps nothing, or the model is gone, it is the service's own."""
+    kept = """localStorage.setItem("retouch-model", '{"name": "%s", "over": "%s"}')"""
+    with page_at(browser, site.url) as page:
+        page.click("#choose-model")
+        page.check("[value=navier-stokes]")
+        page.reload()
+        page.wait_for_selector("body[data-ready]", state="attached")
+        assert page.inner_text("#model-name") == "navier-stokes"
+        for name, over in (("gone", "telea"), ("fsr", "another")):
+            page.evaluate(kept % (name, over))
+            page.reload()
+            page.wait_for_selector("body[data-ready]", state="attached")
+            assert page.inner_text("#model-name") == "telea"
+        page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })")
+        page.reload()
+        page.wait_for_selector("body[data-ready]", state="attached")
+        assert page.inner_text("#model-name") == "telea"
+        page.click("#choose-model")
+        page.check("[value=fsr]")
+        assert page.inner_text("#model-name") == "fsr"
+
+
+PROBLEMS = {
+    (413, "image: expected at most 100,000,000 pixels, got 12000 x 10000"): "too large",
+    (422, "expected a hole that leaves known pixels to complete from, got one that covers all"): "Leave some",
+    (429, "1 photographs are being completed and 16 are waiting: come back in 9 s"): "busy",
+    (500, "the model failed; the server's log says why"): "another model",
+    (503, "not done within the time limit of 120 s"): "Paint less",
+    (418, "expected a kettle, got a teapot"): "nothing was changed",
+}
+
+
+@pytest.mark.parametrize(("status", "detail"), PROBLEMS)
+def test_problems_are_said_in_words_for_people(browser, site, status, detail):
+    """What to do stands first, and is announced; the service's own line is beside it."""
+    with page_at(browser, site.url, expected=(str(status),)) as page:
+        page.route("**/inpaint", lambda route: route.fulfill(status=status, json={"detail": detail}))
+        open_photo(page, encoded(photo()))
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        page.click("#complete")
+        page.wait_for_selector("#notice.wrong:visible")
+        said = page.text_content("#alarm")
+        assert PROBLEMS[status, detail] in said and detail not in said
+        assert page.text_content("#notice span") == said + detail
+        assert page.text_content("#notice .detail") == detail
+
+
+def test_the_whole_photo_painted_and_a_lost_connection(browser, site):
+    with page_at(browser, site.url, expected=("422", "ERR_FAILED")) as page:
+        open_photo(page, encoded(photo()))
+        page.keyboard.press("i")
+        page.click("#complete")
+        page.wait_for_selector("#notice.wrong:visible:has-text('Leave some of it')")
+        page.route("**/inpaint", lambda route: route.abort())
+        page.click("#complete")
+        page.wait_for_selector("#notice.wrong:visible:has-text('cannot be reached; nothing here is lost')")
+        assert mask_of(page).all()
+
+
+GIVE = """([kind, bytes, name]) => {
+    const data = new DataTransfer();
+    if (bytes) data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+    else data.setData("text/plain", "https://photos.example/cat.jpg");
+    dispatchEvent(kind === "drop" ? new DragEvent(kind, { dataTransfer: data, cancelable: true })
+                                  : new ClipboardEvent(kind, { clipboardData: data }));
+}"""
+
+
+def test_what_is_dropped_or_pasted_and_no_file_is_told(page):
+    for place in ("#welcome-error", "#notice"):
+        for kind, words in (("drop", "drop its file"), ("paste", "no picture to paste")):
+            page.evaluate(GIVE, [kind, None, ""])
+            until(page, f"document.querySelector('{place}').textContent.includes('{words}')")
+        open_photo(page, encoded(photo()))
+
+
+def test_a_dropped_mask_is_a_mask(page):
+    """Where it is of the photo's size, and the photo is not black and white itself."""
+    known = photo()
+    open_photo(page, encoded(known), "known.png")
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    painted = mask_of(page)
+    hole = np.zeros((240, 320), np.uint8)
+    hole[60:90, 40:200] = 255
+    hole[59, 40:200] = 128  # a soft edge
+    page.evaluate(GIVE, ["drop", list(encoded(Image.fromarray(hole))), "m.png"])
+    until(page, "document.querySelector('#notice').textContent.includes('Taken as a mask')")
+    page.wait_for_selector("#working", state="hidden")
+    assert np.array_equal(mask_of(page), hole >= 128)
+    assert downloaded(page, "#download")[0] == "known-original.png"
+    page.click("#undo")
+    assert np.array_equal(mask_of(page), painted)
+    grey = Image.fromarray(np.asarray(known)[..., 0])
+    first, second = (Image.fromarray(page[:200]) for page in (hole, hole[::-1]))  # two pages of a scan
+    for name, picture in {"grey": grey, "first": first, "second": second}.items():
+        page.evaluate(GIVE, ["drop", list(encoded(picture)), f"{name}.png"])
+        until(page, f"import('/state.js').then(({{ state }}) => state.name === '{name}' && !state.job)")
+
+
 def test_what_cannot_be_dropped_is_shown_so(browser):
     """While a photo is filled another one is not opened: the pointer says so, and the stage invites nothing."""
     script = """() => {
@@ -1029,7 +1169,7 @@ def test_folders(browser, tmp_path):
         page.click("#photo-list button")
         until(
             page,
-            "document.querySelector('#welcome-error').textContent.includes('cannot be opened: The server')",
+            "document.querySelector('#welcome-error').textContent.includes('The server cannot be reached')",
         )
         page.unroute("**/api/v1/photos/one.png")
         page.click("#folder")

@@ -1,9 +1,11 @@
 // The page: brings its parts together.
 
 import { compare, complete, show } from "./filling.js";
+import { keep, recall } from "./memory.js";
 import { choosePhoto } from "./opening.js";
 import { maskAction, pointer, take, tools } from "./painting.js";
 import { listModels, notice, thumbnails } from "./panels.js";
+import { tell } from "./problems.js";
 import * as service from "./service.js";
 import { locked, onrefresh, refresh, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
@@ -56,17 +58,24 @@ function useModel(chosen) {
 
 async function fetchModels() {
   const models = await service.models();
-  if (!state.model) useModel(models.find((one) => one.current) ?? models[0]);
-  listModels(models, state.model.name, useModel);
+  const own = models.find((one) => one.current) ?? models[0];
+  if (!state.model) {
+    const last = recall("model"); // which holds until the service is started with another one
+    useModel((last?.over === own.name && models.find((one) => one.name === last.name)) || own);
+  }
+  listModels(models, state.model.name, (chosen) => {
+    useModel(chosen);
+    keep("model", { name: chosen.name, over: own.name });
+  });
 }
 
 $("#choose-model").onclick = async () => {
-  $("#models-error").textContent = "";
+  tell($("#models-error"), null);
   $("#models").showModal();
   try {
     await fetchModels();
   } catch (error) {
-    $("#models-error").textContent = error.message;
+    tell($("#models-error"), error);
   }
 };
 $("#options").onsubmit = (event) => event.preventDefault();
@@ -133,6 +142,6 @@ try {
   const where = text(LOOPBACK.test(location.hostname) ? "stay-here" : "go-there", location);
   $("#privacy").textContent = `${where} ${text(config.outputFolder ? "keeps-stored" : "keeps-nothing")}`;
 } catch (error) {
-  $("#welcome-error").textContent = error.message;
+  tell($("#welcome-error"), error);
 }
 document.body.dataset.ready = "true";

@@ -125,12 +125,20 @@ export function compare(on) {
   view.draw();
 }
 $("#compare").onclick = () => compare(!view.before);
+// A browser puts the thumb's middle inside the track by half its width: the line follows it.
+const THUMB = 40;
 $("#divide").oninput = (event) => {
-  // A browser puts the thumb's middle inside the track by half its width: the line follows it.
   const width = event.target.clientWidth;
-  view.divide = (20 + (event.target.value / 1000) * (width - 40)) / width;
+  view.divide = (THUMB / 2 + (event.target.value / 1000) * (width - THUMB)) / width;
   view.draw();
 };
+
+/** Moves the line between before and after to a place on the canvas. */
+export function divide(x) {
+  const range = $("#divide");
+  range.value = (1000 * (x - THUMB / 2)) / (range.clientWidth - THUMB);
+  range.dispatchEvent(new Event("input"));
+}
 
 /** Shows one of the versions. */
 export function show(version) {

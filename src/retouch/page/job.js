@@ -1,11 +1,12 @@
 // A job takes its time: meanwhile nothing else is changed, and Cancel ends it.
 
 import { notice, working } from "./panels.js";
+import { advice } from "./problems.js";
 import { locked, refresh, state } from "./state.js";
 import { $, text } from "./texts.js";
 
-/** Does `work(signal)` unless something else is going on; `wrong(message)` says what fails. */
-export async function job(message, work, wrong = (words) => notice(words, true)) {
+/** Does `work(signal)` unless something else is going on; `wrong(error)` says what fails. */
+export async function job(message, work, wrong = (error) => notice(advice(error), true)) {
   if (locked()) return;
   const { signal } = (state.job = new AbortController());
   const focused = document.activeElement;
@@ -15,7 +16,7 @@ export async function job(message, work, wrong = (words) => notice(words, true))
     await work(signal);
   } catch (error) {
     if (signal.aborted) notice(text("cancelled"));
-    else wrong(error.message);
+    else wrong(error);
   }
   working(null);
   state.job = null;

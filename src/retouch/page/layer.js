@@ -3,7 +3,7 @@
 // A version keeps what it came `from` and the `hole` (PNG, white on black) that was filled for it; its layer is made
 // when the next fill asks for it. No pixel is blended: alpha is 0 or 255, so that no canvas changes a colour.
 
-import { pictureOf } from "./pictures.js";
+import { pictureOf, pngOf } from "./pictures.js";
 
 /** A PNG of the photo's size, opaque where a version was completed; null for the photo as it was opened. */
 export async function layerOf(version, signal) {
@@ -33,7 +33,7 @@ async function made(version, signal) {
     strip.close();
   }
   for (const picture of [result, hole, under]) picture?.close();
-  return canvas.convertToBlob({ type: "image/png" });
+  return pngOf(canvas);
 }
 
 function pixelsOf(picture, top, { width, height }) {

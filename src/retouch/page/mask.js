@@ -3,6 +3,8 @@
 // What a stroke changes is kept as the tiles that it touches, so that undo costs what was drawn and not what the
 // photo measures. Tiles are canvases: nothing is read back from the graphics card.
 
+import { pngOf } from "./pictures.js";
+
 const TILE = 256;
 const COLOUR = "#f0406f";
 
@@ -182,6 +184,6 @@ export class Mask {
     pen.globalCompositeOperation = "destination-over";
     pen.fillStyle = "black";
     pen.fillRect(0, 0, this.width, this.height);
-    return canvas.convertToBlob({ type: "image/png" });
+    return pngOf(canvas);
   }
 }

@@ -6,7 +6,8 @@ import { job } from "./job.js";
 import { Mask } from "./mask.js";
 import { loadMask } from "./painting.js";
 import { listPhotos, notice, pickOff } from "./panels.js";
-import { pictureOf } from "./pictures.js";
+import { blackAndWhite, pictureOf } from "./pictures.js";
+import { advice, tell } from "./problems.js";
 import * as service from "./service.js";
 import { locked, state, steps, view } from "./state.js";
 import { $, text } from "./texts.js";
@@ -23,15 +24,14 @@ function enter({ name, versions, current, mask }) {
 
 /** Opens a photo, which `fetched(signal)` gives, as a step that undo takes back where another one was open. */
 function open(fetched, fileName, maskBlob = null) {
-  const wrong = (reason) => {
-    const message = text("not-a-picture", { reason });
-    if (state.current) notice(message, true);
-    else $("#welcome-error").textContent = message;
-  };
-  $("#welcome-error").textContent = "";
+  complain(null);
   const work = async (signal) => {
     const blob = await fetched(signal);
     const photo = await page(blob, signal);
+    if (!maskBlob && (await isMask(photo))) {
+      loadMask(await pictureOf(photo.file, signal));
+      return notice(text("mask-taken"));
+    }
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
     const [, suffix] = /\.(\w{1,5})$/.exec(fileName) ?? [];
@@ -54,7 +54,25 @@ function open(fetched, fileName, maskBlob = null) {
     if (hole) loadMask(hole);
     $("#canvas").focus({ preventScroll: true });
   };
-  return job("reading", work, wrong);
+  return job("reading", work, complain);
+}
+
+/** Says what is wrong where one looks: over the photo, or on the first screen. */
+function complain(error) {
+  if (state.current) notice(error ? advice(error) : "", true);
+  else tell($("#welcome-error"), error);
+}
+
+/** Whether a picture that is opened is meant as a mask of the photo that is open, and is no scan as that is. */
+async function isMask(photo) {
+  const [open] = state.versions;
+  if (photo.width !== open?.width || photo.height !== open.height) return false;
+  const [soft, hard] = [0.4, 0.03]; // a thumbnail's edges are blurred; it spares looking at every photo as a whole
+  if (!blackAndWhite(photo.thumb, soft) || blackAndWhite(open.thumb, soft)) return false;
+  const picture = await pictureOf(photo.file);
+  const is = blackAndWhite(picture, hard);
+  picture.close();
+  return is;
 }
 
 /** Opens an example with its mask; where that shows damage, the photo gets it first. */
@@ -74,12 +92,18 @@ async function sample(key, damaged) {
     }
     await open(() => photo, key, holes);
   } catch {
-    $("#welcome-error").textContent = text("unreachable");
+    complain(new service.ServiceError(text("unreachable")));
   }
 }
 
 for (const button of document.querySelectorAll("[data-sample]")) {
   button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
+}
+
+/** Opens the file of what was dropped or pasted, which may be a text or a link instead. */
+function openGiven({ files }, none) {
+  if (files.length) openFile(files[0]);
+  else if (!locked()) complain(new service.ServiceError(text(none)));
 }
 
 const openFile = (file) => file && (locked() ? notice(text("not-now")) : open(() => file, file.name));
@@ -91,8 +115,8 @@ $("#photo-file").onchange = (event) => {
   openFile(file);
 };
 addEventListener("paste", (event) => {
-  const [file] = event.clipboardData.files;
-  openFile(file);
+  if (event.target.closest?.("input, dialog")) return;
+  openGiven(event.clipboardData, "nothing-pasted");
 });
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -103,7 +127,6 @@ addEventListener("dragleave", (event) => event.relatedTarget || document.body.cl
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  const [file] = event.dataTransfer.files;
-  openFile(file);
+  openGiven(event.dataTransfer, "nothing-dropped");
 });
 $("#folder").onclick = () => listPhotos((name) => open((signal) => service.photo(name, signal), name));

@@ -1,6 +1,6 @@
 // Painting: the tools, and what can be done to the mask as a whole.
 
-import { compare } from "./filling.js";
+import { compare, divide } from "./filling.js";
 import { job } from "./job.js";
 import { notice, pickOff, save } from "./panels.js";
 import { pictureOf, sizeOf } from "./pictures.js";
@@ -20,6 +20,8 @@ export const tools = {
   stroke: (...all) => state.mask.stroke(...all),
   area: (points) => state.mask.area(points),
   end: remember,
+  divider: $("#divide"),
+  divide,
   undoCurrent: () => state.mask.end().swap(),
   resize(factor) {
     tools.size = Math.min(160, Math.max(4, tools.size * factor));
@@ -119,5 +121,5 @@ $("#mask-file").onchange = (event) => {
     loadMask(picture);
     if (state.mask.empty) notice(text("mask-black"), true);
   };
-  job("adjusting", work, (reason) => notice(text("not-a-picture", { reason }), true));
+  job("adjusting", work);
 };

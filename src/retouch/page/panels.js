@@ -1,5 +1,6 @@
 // What floats and opens: the notice, the progress, menus, dialogs, the choice of a model, thumbnails.
 
+import { tell, worded } from "./problems.js";
 import * as service from "./service.js";
 import { $, make, text } from "./texts.js";
 
@@ -7,22 +8,30 @@ import { $, make, text } from "./texts.js";
 
 let fading = 0;
 
-/** Says something over the photo; an error stays until it is closed. */
-export function notice(message, wrong = false) {
+/** Says something over the photo, a text or { message, detail }; an error stays until it is closed. */
+export function notice(what, wrong = false) {
   const line = $("#notice");
+  const { message } = typeof what === "string" ? (what = { message: what }) : what;
   clearTimeout(fading);
   line.hidden = !message;
   line.classList.toggle("wrong", wrong);
-  line.setAttribute("role", wrong ? "alert" : "status");
-  line.firstElementChild.textContent = message;
+  line.firstElementChild.replaceChildren(...worded(what));
+  announce(message, wrong);
   if (message && !wrong) fading = setTimeout(() => (line.hidden = true), 6000);
 }
 $("#notice button").onclick = () => notice("");
+
+/** Says something to screen readers: in places that are always there, as those watch no others reliably. */
+function announce(message, wrong = false) {
+  $("#alarm").textContent = wrong ? message : "";
+  $("#said").textContent = wrong ? "" : message;
+}
 
 /** Shows that something is going on; `working(null)` ends it. Without a total the bar only moves. */
 export function working(message, done = 0, total = 0) {
   const panel = $("#working");
   if (panel.hidden) notice(""); // what is said meanwhile stays
+  if (panel.hidden && message) announce(message);
   panel.hidden = message === null;
   if (message === null) return;
   $("#working-text").textContent = message;
@@ -165,7 +174,7 @@ export function pickOff() {
 export async function listPhotos(open) {
   const dialog = $("#photos");
   const error = $("#photos-error");
-  error.textContent = "";
+  tell(error, null);
   dialog.showModal();
   try {
     const names = await service.photos();
@@ -176,7 +185,7 @@ export async function listPhotos(open) {
     );
     if (!names.length) error.textContent = text("folder-empty");
   } catch (problem) {
-    error.textContent = problem.message;
+    tell(error, problem);
   }
 }
 

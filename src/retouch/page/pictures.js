@@ -36,4 +36,36 @@ export async function decoded(blob, signal, raw = false) {
 /** The picture alone, to be closed after use. */
 export const pictureOf = async (...all) => (await decoded(...all)).picture;
 
+/**
+ * Whether a picture is black and white, as masks are: no colour, some white, some black, and of its pixels no more than
+ * a share `grey`, as along edges.
+ */
+export function blackAndWhite(picture, grey) {
+  const { width, height } = picture;
+  const rows = Math.max(1, Math.floor(4e6 / width));
+  const pen = new OffscreenCanvas(width, Math.min(rows, height)).getContext("2d", { willReadFrequently: true });
+  let [white, black, others] = [0, 0, 0];
+  for (let top = 0; top < height; top += rows) {
+    pen.fillStyle = "black"; // what is transparent is not white
+    pen.fillRect(0, 0, width, rows);
+    pen.drawImage(picture, 0, -top);
+    const { data } = pen.getImageData(0, 0, width, Math.min(rows, height - top));
+    for (let i = 0; i < data.length; i += 4) {
+      const [red, green, blue] = [data[i], data[i + 1], data[i + 2]];
+      if (Math.max(red, green, blue) - Math.min(red, green, blue) > 8) return false;
+      if (green > 239) white++;
+      else if (green < 16) black++;
+      else if (++others > grey * width * height) return false;
+    }
+  }
+  return white > 0 && black > 0;
+}
+
+/** The PNG file of a canvas, which is given up: browsers come late to free large ones. */
+export async function pngOf(canvas) {
+  const blob = await canvas.convertToBlob({ type: "image/png" });
+  canvas.width = canvas.height = 0;
+  return blob;
+}
+
 export const sizeOf = (picture) => `${picture.width} × ${picture.height}`;

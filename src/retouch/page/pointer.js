@@ -3,13 +3,14 @@
 /**
  * Connects a view with what is painted.
  *
- * `tools` has: tool ("brush", ...), size (screen pixels), ready() (whether one may paint),
- * begin(), stroke(points, width, erase), area(points), end(last step), undoCurrent(), resize(factor), say(text name).
+ * `tools` has: tool ("brush", ...), size (screen pixels), ready() (whether one may paint), begin(),
+ * stroke(points, width, erase), area(points), end(last step), undoCurrent(), resize(factor), say(text name),
+ * divider (the range between before and after, which has the keys then) and divide(x), which moves it.
  */
 export function listen(view, tools) {
   const { canvas } = view;
   const fingers = new Map(); // pointers that are down, by id: { x, y } on the canvas
-  let mode = null; // "paint", "outline", "pan", "pinch"
+  let mode = null; // "paint", "outline", "divide", "pan", "pinch"
   let last = null; // in photo pixels while painting, on the canvas while moving
   let space = false;
   let pen = null; // the brush of the keyboard: { x, y, down } on the canvas, and the step that its stroke is so far
@@ -27,6 +28,7 @@ export function listen(view, tools) {
     view.cursor = shown ? { ...point, radius: tools.size / 2 } : null;
     canvas.classList.toggle("painting", Boolean(shown));
     canvas.classList.toggle("panning", space || mode === "pan");
+    canvas.classList.toggle("dividing", Boolean(view.before));
     view.draw();
   }
 
@@ -59,7 +61,7 @@ export function listen(view, tools) {
 
   canvas.addEventListener("pointerdown", (event) => {
     if (!view.photo) return;
-    canvas.focus({ preventScroll: true });
+    (view.before ? tools.divider : canvas).focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     const point = place(event);
     fingers.set(event.pointerId, point);
@@ -73,6 +75,9 @@ export function listen(view, tools) {
         last = point;
       } else if (event.button === 0 && tools.ready()) {
         start(point);
+      } else if (event.button === 0 && view.before) {
+        mode = "divide";
+        tools.divide(point.x);
       }
     }
     hover(event.pointerType === "touch" ? null : point);
@@ -90,6 +95,8 @@ export function listen(view, tools) {
     if (mode === "pan") {
       view.pan(point.x - last.x, point.y - last.y);
       last = point;
+    } else if (mode === "divide") {
+      tools.divide(point.x);
     } else if (mode === "paint") {
       const all = event.getCoalescedEvents?.() ?? [];
       const points = (all.length ? all : [event]).map((one) => {
@@ -187,7 +194,7 @@ export function listen(view, tools) {
   }
 
   addEventListener("keydown", (event) => {
-    if (event.code !== "Space" || !view.photo || event.target.closest("input, select, dialog, .menu")) return;
+    if (event.code !== "Space" || !view.photo || event.target.closest("input:not([type=range]), select, dialog, .menu")) return;
     space = true;
     hover(null);
     if (event.target === canvas) event.preventDefault();

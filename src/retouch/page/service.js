@@ -1,4 +1,5 @@
-// The service, as the page uses it. Everything that goes wrong is thrown as a ServiceError with words for people.
+// The service, as the page uses it. What goes wrong is thrown as a ServiceError: with a status,
+// it has the service's words (see problems.js); without, the page's own.
 
 import { $, text } from "./texts.js";
 
