@@ -17,12 +17,12 @@ export async function page(blob, signal) {
   const { picture, file } = await decoded(blob, signal);
   const { width, height } = picture;
   const scale = Math.min(1, THUMBNAIL / Math.max(width, height));
-  const thumb = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
-  const pen = thumb.getContext("2d");
+  const small = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const pen = small.getContext("2d");
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(picture, 0, 0, thumb.width, thumb.height);
+  pen.drawImage(picture, 0, 0, small.width, small.height);
   keep(file, picture);
-  return { blob, file, width, height, thumb };
+  return { blob, file, width, height, thumb: small.transferToImageBitmap() };
 }
 
 /** Draws a page, `draw(picture)`: at once, and again when it is decoded, if `wanted()` then. */

@@ -1,7 +1,8 @@
 // The mask: a canvas of the photo's size, painted where the photo is to be filled.
 //
 // What a stroke changes is kept as the tiles that it touches, so that undo costs what was drawn and not what the
-// photo measures. Tiles are canvases: nothing is read back from the graphics card.
+// photo measures. Tiles are bitmaps: nothing is read back from the graphics card, and nothing else is held. (A canvas that
+// is drawn on keeps what is drawn, here all of the mask as it was, until someone looks at it.)
 
 import { pngOf } from "./pictures.js";
 
@@ -72,7 +73,7 @@ export class Mask {
   #copy(x, y) {
     const tile = new OffscreenCanvas(Math.min(TILE, this.width - x), Math.min(TILE, this.height - y));
     tile.getContext("2d").drawImage(this.canvas, -x, -y);
-    return { x, y, tile };
+    return { x, y, tile: tile.transferToImageBitmap() };
   }
 
   /** Ends a change: { bytes, swap }, where `swap` undoes it and, called again, does it anew. */
