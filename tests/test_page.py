@@ -442,6 +442,8 @@ def test_keyboard_alone_is_enough(page):
         .map((e) => e.outerHTML)"""
     )
     assert unlabelled == []
+    assert page.evaluate("document.querySelector('#canvas').role") == "application"
+    assert "Filled by telea" in page.text_content("[role=status]")  # a place that was there before
 
 
 def test_measured_quality_is_shown(browser, tiny_model):
@@ -756,6 +758,24 @@ def test_opening_another_photo_loses_nothing(page):
         page.keyboard.press("Control+y")
     assert np.array_equal(mask_of(page), second)
     assert downloaded(page, "#download")[0] == "second-original.png"
+
+
+def test_what_a_result_could_not_keep_stays_readable(page):
+    """Beside the download, for as long as the result is shown, and in the results that are made from it."""
+    open_photo(page, encoded(photo().convert("CMYK"), "tiff"), "print.tif", "image/tiff")
+    assert page.is_hidden("#notes-button")
+    for left in (0.4, 0.5):
+        drag(page, (left, 0.5), (left + 0.05, 0.5))
+        fill(page)
+        page.click("#notice button")
+        page.click("#notes-button")
+        page.wait_for_selector("#notes:popover-open")
+        assert page.locator("#notes-list li").all_inner_texts()[0].startswith("CMYK without")
+        assert "telea" in page.inner_text("#notes-made")
+        page.keyboard.press("Escape")
+    assert "print, Result 2, 320 × 240" in page.get_attribute("#canvas", "aria-label")
+    page.click("#versions li:first-child button")
+    assert page.is_hidden("#notes-button")
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg", "png"])

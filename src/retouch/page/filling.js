@@ -4,10 +4,10 @@ import { look, page } from "./album.js";
 import { job } from "./job.js";
 import { layerOf } from "./layer.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
-import { lossy } from "./pictures.js";
+import { lossy, sizeOf } from "./pictures.js";
 import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
-import { $, text } from "./texts.js";
+import { $, make, sentence, text } from "./texts.js";
 
 function options() {
   const fields = new FormData($("#options"));
@@ -40,9 +40,9 @@ export async function complete() {
       made.push({ ...(await page(blob, signal)), label: text("answer", { number: made.length + 1 }) });
     }
     signal.throwIfAborted();
-    accept(made, { from, hole });
-    const seconds = answer.seconds.toFixed(1);
-    const values = { model: answer.model, seconds, notes: answer.notes.join("; ") };
+    const values = { model: answer.model, seconds: answer.seconds.toFixed(1), notes: answer.notes.join("; ") };
+    const notes = [...new Set([...(from.notes ?? []), ...answer.notes])]; // what was lost on the way stays lost
+    accept(made, { from, hole, notes, made: text("made-by", values) });
     notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));
   });
 }
@@ -145,6 +145,12 @@ export function show(version) {
   state.current = version;
   const draw = (picture) => view.show(picture, version);
   look(version, draw, () => state.current === version);
+  const names = { name: state.name, label: version.label, size: sizeOf(version) };
+  $("#canvas").setAttribute("aria-label", text("photo-shown", names));
+  const { notes = [], made = "" } = version;
+  $("#notes-button").hidden = !notes.length;
+  $("#notes-made").textContent = made;
+  $("#notes-list").replaceChildren(...notes.map((note) => make("li", {}, sentence(note))));
   if (state.current === state.versions[0]) compare(false);
   refresh();
 }

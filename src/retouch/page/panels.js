@@ -2,7 +2,7 @@
 
 import { tell, worded } from "./problems.js";
 import * as service from "./service.js";
-import { $, make, text } from "./texts.js";
+import { $, make, sentence, text } from "./texts.js";
 
 // ---- notice and progress ----------------------------------------------------------------------------------
 
@@ -61,8 +61,10 @@ for (const menu of document.querySelectorAll("[popover]")) {
     const at = button.getBoundingClientRect();
     const left = Math.min(innerWidth - menu.offsetWidth - 8, at.left + at.width / 2 - menu.offsetWidth / 2);
     menu.style.left = `${Math.max(8, left)}px`;
-    menu.style.top = `${Math.max(8, at.top - menu.offsetHeight - 10)}px`;
-    menu.querySelector("button, input, select")?.focus();
+    const below = at.top < innerHeight / 2;
+    const top = below ? at.bottom + 6 : at.top - menu.offsetHeight - 10;
+    menu.style.top = `${Math.max(8, Math.min(innerHeight - menu.offsetHeight - 8, top))}px`;
+    (menu.querySelector("button, input, select") ?? menu).focus();
   });
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
@@ -106,8 +108,6 @@ export function listModels(models, current, choose) {
     }),
   );
 }
-
-const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1).replace(/\.?$/, ".");
 
 /** "strokes 0.1-0.2" in words. */
 function holes(masks) {

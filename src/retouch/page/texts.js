@@ -14,6 +14,9 @@ export function text(name, values = {}) {
   return texts.get(name).replace(/\{(\w+)\}/g, (_, key) => values[key]);
 }
 
+/** Words as a sentence. */
+export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1).replace(/\.?$/, ".");
+
 /** A new element: `make("button", { type: "button" }, child, "text")`. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
