@@ -980,8 +980,9 @@ def test_problems_are_said_in_words_for_people(browser, site, status, detail):
         page.wait_for_selector("#notice.wrong:visible")
         said = page.text_content("#alarm")
         assert PROBLEMS[status, detail] in said and detail not in said
-        assert page.text_content("#notice span") == said + detail
-        assert page.text_content("#notice .detail") == detail
+        line = detail[0].upper() + detail[1:] + "."
+        assert page.text_content("#notice .detail") == line
+        assert page.text_content("#notice span") == said + line
 
 
 def test_the_whole_photo_painted_and_a_lost_connection(browser, site):
@@ -1114,6 +1115,52 @@ def test_all_tools_fit_a_narrow_window(browser, site, width, rows):
         boxes = [button.bounding_box() for button in page.locator("#tools button").all()]
         assert all(box["x"] >= 0 and box["x"] + box["width"] <= width and box["width"] >= 24 for box in boxes)
         assert page.locator("#tools").bounding_box()["height"] < 60 * rows
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("shape", [(400, 100), (100, 400), (320, 240)])
+def test_nothing_floats_over_the_photo(browser, site, size, shape):
+    """Neither over its corners, nor where the first result brings the history."""
+    covered = """async () => {
+        const { view } = await import("/state.js");
+        const canvas = document.querySelector("#canvas").getBoundingClientRect();
+        const [left, top] = [view.x + canvas.left, view.y + canvas.top];
+        const [right, bottom] = [left + view.photo.width * view.scale, top + view.photo.height * view.scale];
+        return ["view", "versions"].filter((id) => {
+            const box = document.getElementById(id).getBoundingClientRect();
+            return box.left < right && box.right > left && box.top < bottom && box.bottom > top;
+        });
+    }"""
+    with page_at(browser, site.url, viewport=size) as page:
+        open_photo(page, encoded(photo(*shape)))
+        assert page.evaluate(covered) == []
+        drag(page, (0.49, 0.5), (0.51, 0.5))
+        fill(page)
+        page.wait_for_timeout(100)
+        assert page.evaluate(covered) == []
+
+
+def test_at_four_times_its_size_all_is_reached_by_scrolling(browser, site):
+    """320 x 256, as a window of 1280 x 1024 at 400 %: down alone, and the photo is as large as a thumb at least."""
+    with page_at(browser, site.url, viewport={"width": 320, "height": 256}) as page:
+        page.click("[data-sample=rocket]")
+        page.wait_for_selector("#complete:enabled")
+        page.keyboard.press("Delete")
+        page.locator("#canvas").scroll_into_view_if_needed()
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        hole = mask_of(page)
+        assert hole.any()
+        fill(page)
+        page.click("#notice button")
+        page.click("#compare")
+        page.click("#undo")
+        assert np.array_equal(mask_of(page), hole)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        boxes = page.locator("#canvas, #view, #tools, .bar").evaluate_all(
+            "all => all.map((e) => e.getBoundingClientRect()).map((b) => [b.top, b.bottom]).sort((a, b) => a[0] - b[0])"
+        )
+        assert all(upper[1] <= lower[0] for upper, lower in zip(boxes, boxes[1:], strict=False))
+        assert page.locator("#canvas").bounding_box()["height"] >= 160
 
 
 def test_fingers_paint_and_pinch(browser, site):

@@ -1,6 +1,6 @@
 // What goes wrong, in words that say what to do. The service's own line stays beside them, for whoever looks after it.
 
-import { make, text } from "./texts.js";
+import { make, sentence, text } from "./texts.js";
 
 const KNOWN = [
   // status of HTTP, what the service's line has in it, and the words in its place
@@ -26,7 +26,7 @@ const KNOWN = [
 export function advice({ status, message }) {
   if (status === 0) return { message, detail: "" };
   const [, , name] = KNOWN.find(([code, pattern]) => code === status && pattern.test(message)) ?? [0, 0, "went-wrong"];
-  return { message: text(name), detail: message };
+  return { message: text(name), detail: sentence(message) };
 }
 
 /** Says an error in a place of its own. */

@@ -24,5 +24,5 @@ export const refresh = () => update();
 /** Says how that is done. */
 export const onrefresh = (how) => (update = how);
 
-export const view = new View($("#canvas"));
+export const view = new View($("#canvas"), [$("#view"), $("#versions")]);
 export const steps = new Steps(refresh);

@@ -1,11 +1,14 @@
 // The view: where the photo lies on the screen, and what is drawn there.
 
 const LARGEST = 32; // screen pixels to a photo pixel
-const MARGIN = 24;
+const MARGIN = 24; // around the photo
+const GAP = 10; // beside what floats
 
 export class View {
-  constructor(canvas) {
+  /** `floats` lie over the canvas, along its sides. */
+  constructor(canvas, floats) {
     this.canvas = canvas;
+    this.floats = floats;
     this.context = canvas.getContext("2d", { alpha: false });
     this.photo = null; // { picture, width, height }: what is shown, anything that drawImage takes, and the photo's size
     this.before = null; // while comparing: a picture of what it was
@@ -20,6 +23,8 @@ export class View {
     this.onzoom = () => {};
     this.frame = 0;
     new ResizeObserver(() => this.#resized()).observe(canvas);
+    const beside = new ResizeObserver(() => this.fitted && this.fit());
+    for (const float of floats) beside.observe(float); // also where one comes or goes
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
@@ -39,13 +44,32 @@ export class View {
   fit() {
     if (!this.photo) return;
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const margin = Math.min(MARGIN, width / 20);
+    const { left, right, top, bottom } = this.#sides();
     this.fitted = true;
-    this.scale = Math.min((width - 2 * margin) / this.photo.width, (height - 2 * margin) / this.photo.height, 8);
-    this.scale = Math.max(this.scale, 1e-3);
-    this.x = (width - this.photo.width * this.scale) / 2;
-    this.y = (height - this.photo.height * this.scale) / 2;
+    const room = [(width - left - right) / this.photo.width, (height - top - bottom) / this.photo.height];
+    this.scale = Math.max(1e-3, Math.min(...room, 8));
+    // In the middle, unless something floats there.
+    const middle = (all, before, after, size) => Math.max(before, Math.min(all - after - size, (all - size) / 2));
+    this.x = middle(width, left, right, this.photo.width * this.scale);
+    this.y = middle(height, top, bottom, this.photo.height * this.scale);
     this.#moved();
+  }
+
+  /** How much of each side is no place for the photo: a margin, or what floats there. */
+  #sides() {
+    const all = this.canvas.getBoundingClientRect();
+    const margin = Math.min(MARGIN, all.width / 20);
+    const sides = { left: margin, right: margin, top: margin, bottom: margin };
+    const take = (side, pixels) => (sides[side] = Math.max(sides[side], pixels + GAP));
+    for (const float of this.floats) {
+      const box = float.getBoundingClientRect();
+      if (!box.width || getComputedStyle(float).position !== "absolute") continue; // hidden, or below the canvas
+      const from = { left: box.right - all.left, right: all.right - box.left, top: box.bottom - all.top, bottom: all.bottom - box.top };
+      const [one, other] = box.height > box.width ? ["left", "right"] : ["top", "bottom"];
+      const side = from[one] < from[other] ? one : other;
+      take(side, from[side]);
+    }
+    return sides;
   }
 
   /** Zooms so that what lies under (x, y) stays there. */
