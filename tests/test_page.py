@@ -446,15 +446,39 @@ def test_keyboard_alone_is_enough(page):
     assert "Filled by telea" in page.text_content("[role=status]")  # a place that was there before
 
 
-def test_measured_quality_is_shown(browser, tiny_model):
+def test_models_are_chosen_at_a_glance(browser, tiny_model):
+    """Name, purpose and one figure, beside others on the same photographs and holes; all else is folded."""
     with serving(Settings(model=str(tiny_model))) as site, page_at(browser, site.url) as page:
         page.click("#choose-model")
         shown = page.inner_text(".model-card:has([value=tiny])")
-        assert "Tests." in shown and "PSNR" in shown and "0.900" in shown and "0.800" not in shown
+        assert "Tests." in shown and " dB" in shown and "0.900" not in shown
+        heads = page.locator("#model-list h3").all_inner_texts()
+        assert any("Faces" in head and "center, 25\xa0%" in head for head in heads)
+        above = """(name) => {
+            let e = document.querySelector(`.model-card:has([value=${name}])`);
+            while (e.tagName !== "H3") e = e.previousElementSibling;
+            return e.textContent;
+        }"""
+        assert page.evaluate(above, "telea") == page.evaluate(above, "recurrent-scenes")
+        assert page.evaluate(above, "shift-map").endswith("a sample")
+        assert "searches" in page.inner_text(".model-card:has([value=search-faces-mse])")
+        page.check("[value=telea]")
+        assert page.inner_text("#model-name") == "telea"
+        for name in ("tiny", "telea", "shift-map", "dcgan-faces"):
+            page.click(f".model-card:has([value={name}]) summary")
+        assert page.is_checked("[value=telea]")  # looking is not choosing
+        shown = page.inner_text(".model-card:has([value=tiny])")
+        assert "PSNR" in shown and "0.900" in shown and "0.800" not in shown
         assert "200 photos" in page.inner_text(".model-card:has([value=telea])")
         assert "scenes256/val, a sample, 5 photos" in page.inner_text(".model-card:has([value=shift-map])")
         dcgan = page.inner_text(".model-card:has([value=dcgan-faces])")
         assert "center, 25\xa0% of the photo" in dcgan and "faces/val, 1000 photos" in dcgan
+        page.keyboard.press("Escape")
+        open_photo(page, encoded(photo()))
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        fill(page)
+        page.click("#choose-model")
+        until(page, "document.querySelector('.model-card:has([value=telea])').textContent.includes('The last fill took')")
 
 
 def test_models_are_changed_and_results_repeated(page):
@@ -1262,6 +1286,23 @@ def test_folders(browser, tmp_path):
             name = f"{most * letter}-original.png"
             until(page, f"document.querySelector('#notice').textContent.includes(' {name}')")
             assert (tmp_path / "done" / name).exists()
+
+
+def test_photos_of_the_folder_are_found_by_name(browser, tmp_path):
+    for number in range(1, 13):
+        (tmp_path / f"Summer {number}.png").write_bytes(encoded(photo()))
+    (tmp_path / "winter.png").write_bytes(encoded(photo()))
+    with serving(Settings(model="telea", input=tmp_path)) as site, page_at(browser, site.url) as page:
+        page.click("#folder")
+        found = page.locator("#photo-list li:visible")
+        until(page, "document.querySelectorAll('#photo-list li').length === 13")
+        assert found.all_inner_texts()[:3] == [f"Summer {number}.png" for number in (1, 2, 3)]  # not 1, 10, 11
+        page.keyboard.type("12 sum")  # the search has the focus
+        assert found.all_inner_texts() == ["Summer 12.png"]
+        assert page.inner_text("#photo-count") == "1 of 13 photos"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#complete:enabled")
+        assert downloaded(page, "#download")[0] == "Summer 12-original.png"
 
 
 def test_the_page_says_where_photos_go_and_what_is_kept(browser, tmp_path):

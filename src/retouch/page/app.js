@@ -2,9 +2,10 @@
 
 import { compare, complete, show } from "./filling.js";
 import { keep, recall } from "./memory.js";
+import { listModels } from "./models.js";
 import { choosePhoto } from "./opening.js";
 import { maskAction, pointer, take, tools } from "./painting.js";
-import { listModels, notice, thumbnails } from "./panels.js";
+import { notice, thumbnails } from "./panels.js";
 import { tell } from "./problems.js";
 import * as service from "./service.js";
 import { locked, onrefresh, refresh, state, steps, view } from "./state.js";

@@ -3,6 +3,7 @@
 import { look, page } from "./album.js";
 import { job } from "./job.js";
 import { layerOf } from "./layer.js";
+import { keep, recall } from "./memory.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
 import { lossy, sizeOf } from "./pictures.js";
 import * as service from "./service.js";
@@ -41,6 +42,7 @@ export async function complete() {
     }
     signal.throwIfAborted();
     const values = { model: answer.model, seconds: answer.seconds.toFixed(1), notes: answer.notes.join("; ") };
+    keep("seconds", { ...recall("seconds"), [answer.model]: answer.seconds });
     const notes = [...new Set([...(from.notes ?? []), ...answer.notes])]; // what was lost on the way stays lost
     accept(made, { from, hole, notes, made: text("made-by", values) });
     notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));

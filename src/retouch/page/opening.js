@@ -2,10 +2,11 @@
 
 import { page } from "./album.js";
 import { compare, show } from "./filling.js";
+import { listPhotos } from "./folder.js";
 import { job } from "./job.js";
 import { Mask } from "./mask.js";
 import { loadMask } from "./painting.js";
-import { listPhotos, notice, pickOff } from "./panels.js";
+import { notice, pickOff } from "./panels.js";
 import { blackAndWhite, pictureOf } from "./pictures.js";
 import { advice, tell } from "./problems.js";
 import * as service from "./service.js";

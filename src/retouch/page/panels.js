@@ -1,8 +1,7 @@
-// What floats and opens: the notice, the progress, menus, dialogs, the choice of a model, thumbnails.
+// What floats and opens: the notice, the progress, menus, dialogs, thumbnails.
 
-import { tell, worded } from "./problems.js";
-import * as service from "./service.js";
-import { $, make, sentence, text } from "./texts.js";
+import { worded } from "./problems.js";
+import { $, make } from "./texts.js";
 
 // ---- notice and progress ----------------------------------------------------------------------------------
 
@@ -83,67 +82,6 @@ for (const output of document.querySelectorAll("output[for]")) {
   show();
 }
 
-// ---- the choice of a model --------------------------------------------------------------------------------
-
-/** Fills the dialog with models; `choose(model)` is called with the one that is taken. */
-export function listModels(models, current, choose) {
-  $("#model-list").replaceChildren(
-    ...models.map((model) => {
-      const input = make("input", {
-        type: "radio",
-        name: "model",
-        value: model.name,
-        checked: model.name === current,
-        onchange: () => choose(model),
-      });
-      const tag = model.classical ? text("classical") : model.bytes ? text("size", { megabytes: (model.bytes / 1e6).toFixed(1) }) : "";
-      return make(
-        "label",
-        { class: "model-card" },
-        make("span", { class: "head" }, input, make("b", {}, model.name), make("span", { class: "tag" }, tag)),
-        make("span", { class: "good" }, sentence(model.good_for)),
-        quality(model),
-        ...(model.licence ? [make("span", { class: "dim small" }, text("licence", { licence: model.licence }))] : []),
-      );
-    }),
-  );
-}
-
-/** "strokes 0.1-0.2" in words. */
-function holes(masks) {
-  const [, kind, from, to] = masks.match(/^(.*) ([\d.]+)-([\d.]+)$/) ?? [];
-  if (!kind) return masks;
-  const share = [...new Set([from, to].map((part) => Math.round(part * 100)))].join("–");
-  return text("share", { kind, share });
-}
-
-/** The measured rows of a model, each with what it was measured on. */
-function quality(model) {
-  const rows = model.quality.filter((row) => row.model === model.name);
-  const data = (row) => (row.photos ? text("photos", row) : row.data);
-  if (!rows.length) return make("span", { class: "dim small" }, text("not-measured"));
-  const number = (value, digits) => (value === undefined ? "–" : value.toFixed(digits));
-  return make(
-    "table",
-    {},
-    make("thead", {}, make("tr", {}, ...["", "PSNR", "SSIM", "LPIPS"].map((head) => make("th", { scope: "col" }, head)))),
-    make(
-      "tbody",
-      {},
-      ...rows.map((row) =>
-        make(
-          "tr",
-          {},
-          make("th", { scope: "row" }, holes(row.masks), make("span", { class: "dim small" }, data(row))),
-          make("td", {}, number(row.psnr, 1)),
-          make("td", {}, number(row.ssim, 3)),
-          make("td", {}, number(row.lpips, 3)),
-        ),
-      ),
-    ),
-  );
-}
-
 // ---- thumbnails and files ---------------------------------------------------------------------------------
 
 /** A row of pictures to choose from: [{ thumb, label, current, choose }]. */
@@ -168,25 +106,6 @@ export function thumbnails(list, entries) {
 /** Ends the choice between several answers. */
 export function pickOff() {
   $("#answers").hidden = true;
-}
-
-/** Lists the photos of the server's folder; `open(name)` is called with the one that is taken. */
-export async function listPhotos(open) {
-  const dialog = $("#photos");
-  const error = $("#photos-error");
-  tell(error, null);
-  dialog.showModal();
-  try {
-    const names = await service.photos();
-    $("#photo-list").replaceChildren(
-      ...names.map((name) =>
-        make("li", {}, make("button", { type: "button", onclick: () => (dialog.close(), open(name)) }, name)),
-      ),
-    );
-    if (!names.length) error.textContent = text("folder-empty");
-  } catch (problem) {
-    tell(error, problem);
-  }
 }
 
 /** Lets the browser save a file. */
