@@ -120,7 +120,8 @@ const drawBefore = (picture) => {
 export function compare(on) {
   const able = on && state.current && state.current !== state.versions[0];
   view.before = null;
-  if (able) look(state.versions[0], drawBefore, () => view.before);
+  const [original] = state.versions;
+  if (able) look(original, drawBefore, () => view.before && state.versions[0] === original);
   $("#compare").setAttribute("aria-pressed", String(Boolean(able)));
   $("#divide").hidden = !able;
   if (able) $("#divide").focus({ preventScroll: true });
