@@ -60,7 +60,7 @@ def write_masks(
         FileExistsError, OSError: an output cannot be written.
     """
     masks.draw(kind, 64, 64, seed=seed)  # an unknown kind, or no seed: refused before any work
-    index = sources.index((os.fspath(photos),), beside=[output])
+    index = sources.index((os.fspath(photos),), beside=[Path(output)])
     targets: dict[Path, sources.Source] = {}
     for source in index:
         name = PurePath(source.name or os.path.relpath(source.path, photos))
