@@ -346,8 +346,10 @@ def test_unreadable_photos_are_recorded(data: Path, tmp_path: Path) -> None:
     failed = {row["name"]: row["error"] for row in results.read(tmp_path / "out").failed}
     assert set(failed) == {"bad.png", "empty.jpg"}
     assert all("\n" not in text and "expected" in text for text in failed.values())
+    before = results.path_of(tmp_path / "out").read_bytes()
     again = evaluate.evaluate(settings(data, tmp_path / "out"))
-    assert (again.made, again.found, again.failures) == (0, 6, 2)  # not done again, but told again
+    assert (again.made, again.found, again.failures) == (2, 4, 2)
+    assert results.path_of(tmp_path / "out").read_bytes() == before  # the same is not written twice
 
 
 def test_masks_of_ones_own(data: Path, tmp_path: Path) -> None:
@@ -503,6 +505,14 @@ def test_a_models_failure_is_recorded(data: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(engine, "complete", complete)
     assert evaluate.evaluate(settings(data, tmp_path / "out")).failures == 4
     assert results.read(tmp_path / "out").rows[0]["error"] == "ZeroDivisionError: a bug"
+
+    monkeypatch.undo()  # the bug is mended: what failed is tried again, and its rows take the others' place
+    done = evaluate.evaluate(settings(data, tmp_path / "out"))
+    assert (done.made, done.found, done.failures) == (4, 0, 0)
+    there = results.read(tmp_path / "out")
+    assert (len(there.measured), len(there.failed)) == (4, 0)
+    evaluate.evaluate(settings(data, tmp_path / "anew"))
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "anew")
 
 
 @pytest.mark.parametrize(
@@ -661,9 +671,9 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*options, str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
     assert re.search(r"^failed: \S*bad.*: expected a PNG, .*$", said, re.MULTILINE)
-    assert "out: 5 rows measured; 1 of all are failures" in said and "next: retouch report" in said
+    assert "out: 5 rows measured; 1 are failures" in said and "next: retouch report" in said
     assert main([*options, str(tmp_path / "out")]) == 1
-    assert "out: 0 rows measured, 5 were there; 1 of all are failures" in capsys.readouterr().out
+    assert "out: 1 rows measured, 4 were there; 1 are failures" in capsys.readouterr().out
     assert main([*options, str(tmp_path / "out"), "--seed", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

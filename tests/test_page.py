@@ -478,7 +478,10 @@ def test_models_are_chosen_at_a_glance(browser, tiny_model):
         drag(page, (0.45, 0.5), (0.5, 0.5))
         fill(page)
         page.click("#choose-model")
-        until(page, "document.querySelector('.model-card:has([value=telea])').textContent.includes('The last fill took')")
+        until(
+            page,
+            "document.querySelector('.model-card:has([value=telea])').textContent.includes('The last fill took')",
+        )
 
 
 def test_models_are_changed_and_results_repeated(page):
@@ -974,7 +977,9 @@ def test_the_chosen_model_is_remembered(browser, site):
             page.reload()
             page.wait_for_selector("body[data-ready]", state="attached")
             assert page.inner_text("#model-name") == "telea"
-        page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })")
+        page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })"
+        )
         page.reload()
         page.wait_for_selector("body[data-ready]", state="attached")
         assert page.inner_text("#model-name") == "telea"
@@ -1296,7 +1301,9 @@ def test_photos_of_the_folder_are_found_by_name(browser, tmp_path):
         page.click("#folder")
         found = page.locator("#photo-list li:visible")
         until(page, "document.querySelectorAll('#photo-list li').length === 13")
-        assert found.all_inner_texts()[:3] == [f"Summer {number}.png" for number in (1, 2, 3)]  # not 1, 10, 11
+        assert found.all_inner_texts()[:3] == [
+            f"Summer {number}.png" for number in (1, 2, 3)
+        ]  # not 1, 10, 11
         page.keyboard.type("12 sum")  # the search has the focus
         assert found.all_inner_texts() == ["Summer 12.png"]
         assert page.inner_text("#photo-count") == "1 of 13 photos"

@@ -19,7 +19,7 @@ from retouch.cards import parse_card
 from retouch.cases import picture_of
 from retouch.cli import main
 from retouch.errors import DataError, ModelError
-from retouch.metrics import METRICS
+from retouch.metrics import METRICS, NETWORK
 from retouch.protocols import PROTOCOLS
 from retouch.results import Row
 
@@ -92,6 +92,19 @@ def test_few_photos_have_wide_intervals(photos: int) -> None:
     assert np.mean([not e.low <= 5 <= e.high for e in found]) < 0.085
     exact = stats.t.ppf(0.975, photos - 1) / stats.norm.ppf(0.975) * np.sqrt(photos / (photos - 1))
     assert summary._widening(photos) == pytest.approx(exact, rel=0.01)
+
+
+def test_no_interval_is_better_than_perfect() -> None:
+    about = {"masks": "center", "model": "one", "height": 8, "width": 8, "hole": 0.25}
+    figures = [{"ssim": 0.99, "psnr": 59.0, "l1": 0.01}, {"ssim": 0.6, "psnr": 20.0, "l1": 9.0}]
+    rows = [{"photo": n, "name": str(n)} | about | row for n, row in enumerate(figures)]
+    (group,) = summary.groups(rows)
+    found = group.estimates["one"]
+    assert (found["ssim"].high, found["psnr"].high, found["l1"].low) == (1, 60, 0)
+    assert found["ssim"].low < 0.6 and found["psnr"].low < 20 and found["l1"].high > 9
+    for name, metric in (METRICS | NETWORK).items():
+        same = np.random.default_rng(0).random((1, 3, 176, 176), np.float32)
+        assert name in NETWORK or metric(same, same) == pytest.approx(metric.perfect)
 
 
 def test_intervals_are_the_same_each_time_and_leave_out_what_is_not_there() -> None:
@@ -360,7 +373,7 @@ def test_runs_of_one_name_are_all_shown(tmp_path: Path) -> None:
 
 
 def test_failures_alone_make_a_page(tmp_path: Path) -> None:
-    rows = [{"photo": 0, "name": "a", "masks": "m", "model": "x", "error": "no"} for _ in range(30)]
+    rows = [{"photo": n, "name": "a", "masks": "m", "model": "x", "error": "no"} for n in range(30)]
     folder = write(tmp_path / "out", rows)
     report.report(folder)
     assert "30 cases could not be measured" in page_of(folder)[0]

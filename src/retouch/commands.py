@@ -16,7 +16,11 @@ def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> int:
     with counted("rows") as progress:
         done = run_evaluation(settings, progress)
     there = f", {done.found} were there" if done.found else ""
-    failed = f'; {done.failures} of all are failures (see "error" in them)' if done.failures else ""
+    failed = (
+        f'; {done.failures} are failures (see "error" in them), which the same command tries again'
+        if done.failures
+        else ""
+    )
     if done.first:
         say(f"failed: {done.first}")
     say(f"{settings.output}: {done.made} rows measured{there}{failed}")

@@ -2,8 +2,8 @@
 
 A *job* is one photo, one kind of hole and one model; its row is written as soon as it is done. The order of the
 photos is drawn from the seed, and the hole of photo n from (seed, n): a run with fewer photos measures a part of
-what a run with more does, on the same holes, and whatever stands in the file is not measured again. Jobs share
-nothing but the folder, so that processes can work side by side.
+what a run with more does, on the same holes, and whatever stands in the file is not measured again, but for failures.
+Jobs share nothing but the folder, so that processes can work side by side.
 """
 
 import itertools
@@ -41,7 +41,7 @@ class Settings:
 
     Args:
         data: Folders of photographs or tar shards; may be repeated.
-        output: Folder of the results; what is in it already is not measured again.
+        output: Folder of the results; what was measured is not measured again, failures are.
         model: Names from "retouch models", .onnx or .py files, training runs, folders of pictures completed elsewhere.
         masks: KIND:LEAST-MOST, or a folder of masks named as the photos; default: strokes, 0.1-0.2 to 0.3-0.4.
         protocol: A paper's terms: wgan, dcgan_direct, dcgan_search, glcic, recurrent.
@@ -79,7 +79,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Rows made now, rows that were there, how many of both are failures, and what the first of now says."""
+    """Rows made now, rows that were there, how many of now are failures, and what the first of them says."""
 
     made: int
     found: int
@@ -128,15 +128,16 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
                 )
     with results.appending(settings.output, about, FIXED) as (there, append):
         _check_same(there, sums, settings.output)
-        done = {results.key(row): "error" in row for row in there}
+        before = {results.key(row): row for row in there}
         every = list(_jobs(settings, index, sums))
-        jobs = [job for job in every if results.key(job.about) not in done]
+        jobs = [job for job in every if "error" in before.get(results.key(job.about), {"error": ""})]
         wanted, count = len(every), len(every) - len(jobs)
-        failures, first = sum(done.get(results.key(job.about), False) for job in every), ""
+        failures, first = 0, ""
         if progress:
             progress(count, wanted, failures)
         for row in _rows(settings, jobs):
-            append(row)
+            if row != before.get(results.key(row)):  # the same failure once more
+                append(row)
             if "error" in row:
                 first = first or f"{row['name']}: {row['error']}"
             count, failures = count + 1, failures + ("error" in row)

@@ -152,6 +152,7 @@ class Metric:
         map: one number a pixel; None for what is not computed here (see ``NETWORK``).
         finish: from the map's mean to the figure.
         regional: whether the mean of its map over a hole is a value.
+        perfect: what no picture is better than.
     """
 
     title: str
@@ -162,6 +163,7 @@ class Metric:
     map: Map | None = None
     finish: Callable[[Values], Values] = itself
     regional: bool = True
+    perfect: float = 0.0
 
     def __call__(self, image: Pixels, completion: Pixels, hole: Hole | None = None) -> Values:
         """(B,) float64.
@@ -184,13 +186,33 @@ METRICS: dict[str, Metric] = {
     "l2": Metric("L2", "%", False, 3, "mean squared difference, of the squared range", squared, percent),
     "mse": Metric("MSE", "", False, 1, "mean squared difference, pixels from 0 to 255", squared, grey_levels),
     "psnr": Metric(
-        "PSNR", "dB", True, 2, "peak signal-to-noise ratio per photo, at most 60 dB", squared, decibels
+        "PSNR",
+        "dB",
+        True,
+        2,
+        "peak signal-to-noise ratio per photo, at most 60 dB",
+        squared,
+        decibels,
+        perfect=CAP,
     ),
     "ssim": Metric(
-        "SSIM", "", True, 4, "structural similarity: Gaussian window, sigma 1.5, of each channel", similarity
+        "SSIM",
+        "",
+        True,
+        4,
+        "structural similarity: Gaussian window, sigma 1.5, of each channel",
+        similarity,
+        perfect=1,
     ),
     "ms_ssim": Metric(
-        "MS-SSIM", "", True, 4, "SSIM over five scales; sides of 176 px or more", multi_scale, regional=False
+        "MS-SSIM",
+        "",
+        True,
+        4,
+        "SSIM over five scales; sides of 176 px or more",
+        multi_scale,
+        regional=False,
+        perfect=1,
     ),
 }
 

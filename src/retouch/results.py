@@ -31,7 +31,8 @@ class Results:
 
     Args:
         about: the first line: what was measured, and how.
-        rows: the others; ``error`` in one means that the photo could not be measured.
+        rows: the others, of each key the last: a failure may have been tried again. ``error`` in one means that the
+            photo could not be measured.
     """
 
     about: Row
@@ -78,7 +79,7 @@ def read(folder: str | os.PathLike[str]) -> Results:
         raise DataError(
             f"{path}, line {wrong}: expected {', '.join(KEYS)} and figures as retouch evaluate writes, got others"
         )
-    return Results(lines[0], lines[1:])
+    return Results(lines[0], list({key(row): row for row in lines[1:]}.values()))
 
 
 def _is_row(row: Row) -> bool:

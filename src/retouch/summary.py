@@ -6,7 +6,7 @@ Student's t is wider than the normal distribution (after the expanded percentile
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +133,7 @@ def _group(
     }
     stacked = np.array([values[model][name] for model in values for name in names])
     found = iter(estimates(stacked.reshape(len(rows) * len(names), len(photos)).T))
-    tables = {model: {name: next(found) for name in names} for model in rows}
+    tables = {model: {name: _possible(next(found), metric_of(name)) for name in names} for model in rows}
     for model, of in rows.items():
         tables[model] |= {
             name: Estimate(value, np.nan, np.nan) for name, value in _of_sets(of, originals).items()
@@ -142,6 +142,13 @@ def _group(
         model: float(np.median([row.get("seconds", np.nan) for row in of])) for model, of in rows.items()
     }
     return Group(masks, tuple(photos), values, tables, seconds)
+
+
+def _possible(estimate: Estimate, metric: metrics.Metric) -> Estimate:
+    """Without the part of a wide interval that is better than perfect."""
+    if metric.higher:
+        return replace(estimate, high=min(estimate.high, metric.perfect))
+    return replace(estimate, low=max(estimate.low, metric.perfect))
 
 
 def _of_sets(rows: list[Row], originals: Mapping[int, npt.NDArray[np.float16]]) -> dict[str, float]:
