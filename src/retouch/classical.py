@@ -64,17 +64,17 @@ class Classical:
 
 
 def telea() -> Predictor:
-    """Fast marching from the border inwards."""
+    """Thin scratches and small spots, at once: fast marching from the border inwards."""
     return Classical(Limits(256, 1, 1024), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_TELEA))
 
 
 def navier_stokes() -> Predictor:
-    """Isophotes carried on into the hole like streamlines."""
+    """Thin scratches and small spots: isophotes carried on into the hole like streamlines."""
     return Classical(Limits(256, 1, 1024), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_NS))
 
 
 def fsr() -> Predictor:
-    """Sparse Fourier model of each block, in OpenCV's fast profile.
+    """Textures and lost blocks: a sparse Fourier model of each block, in OpenCV's fast profile.
 
     The best profile took 15 to 30 times as long and came out no better on photographs with stroke masks.
     """
@@ -82,12 +82,12 @@ def fsr() -> Predictor:
 
 
 def shift_map() -> Predictor:
-    """Known pixels moved into the hole by their most frequent offsets. Slow: up to a minute a window."""
+    """Repeating textures: known pixels moved by their most frequent offsets. Slow: up to a minute a window."""
     return Classical(Limits(256, 1, 512), _shift_map)
 
 
 def biharmonic() -> Predictor:
-    """The smoothest surface through the known pixels.
+    """Skies and other smooth parts: the smoothest surface through the known pixels.
 
     Raises:
         MissingExtraError: where scikit-image is not installed.
