@@ -404,6 +404,23 @@ def test_rows_that_are_none_are_one_line(
     assert said.count("\n") == 1 and "line 3: expected photo, masks, model and figures" in said
 
 
+def test_differences_are_those_of_the_model_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quality = {"best": 27.0, "mine": 26.0, "old": 25.0}
+    folder = write(
+        tmp_path / "out", [row(n, model, at + n) for n in range(9) for model, at in quality.items()]
+    )
+    assert main(["report", str(folder)]) == 0
+    assert "best against mine" in page_of(folder)[0] and "mine against old" not in page_of(folder)[0]
+    assert main(["report", str(folder), "--model", "mine"]) == 0
+    text = page_of(folder)[0]
+    assert "mine against old" in text and "mine against best" in text and "best against" not in text
+    capsys.readouterr()
+    assert main(["report", str(folder), "--model", "none"]) == 2
+    assert "expected a model among best, mine, old, got none" in capsys.readouterr().err
+
+
 def test_no_results_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "expected the results of retouch evaluate" in capsys.readouterr().err

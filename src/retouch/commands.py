@@ -32,6 +32,7 @@ def report(
     results: Path,
     /,
     *,
+    model: str | None = None,
     run: Annotated[tuple[Path, ...], Parameter(show_default=False)] = (),
     card: Path | None = None,
     name: str | None = None,
@@ -40,6 +41,7 @@ def report(
 
     Args:
         results: The folder of "retouch evaluate", or its results.jsonl.
+        model: Whose differences from each other one to show; by default those of the best.
         run: Training runs whose curves to show; may be repeated.
         card: A model's card to write the means into.
         name: What the photographs are called in the card.
@@ -51,7 +53,7 @@ def report(
     if card is not None:
         rows = reporting.into_card(results, card, name)
         say(f"{card}: {rows} rows of quality written")
-    page, text = reporting.report(results, run)
+    page, text = reporting.report(results, run, model)
     say(f"{page}: open it in a browser; the same in Markdown: {text}")
 
 

@@ -55,15 +55,16 @@ class Content:
     failures: list[Row]
 
 
-def report(folder: Path, runs: Sequence[Path] = ()) -> tuple[Path, Path]:
+def report(folder: Path, runs: Sequence[Path] = (), model: str | None = None) -> tuple[Path, Path]:
     """Writes ``report.html``, ``report.md`` and its plots beside the results; returns the first two.
 
     Args:
         folder: of the results, or the file ``results.jsonl`` itself.
         runs: training runs whose curves to show.
+        model: whose differences from each other one to show; the best by default.
 
     Raises:
-        DataError: no results, or no training run.
+        DataError: no results, no training run, or a model that was not measured.
         MissingExtraError: without Matplotlib or Jinja2.
         OSError: the disk refuses.
     """
@@ -71,10 +72,12 @@ def report(folder: Path, runs: Sequence[Path] = ()) -> tuple[Path, Path]:
     found = results.read(path)
     rows = [row for row in found.measured if row["model"] != ORIGINAL]
     order = summary.ranked(rows)
+    if model is not None and model not in order:
+        raise DataError(f"{path}: expected a model among {', '.join(order) or 'none'}, got {model}")
     groups = summary.groups(found.measured, order)
     figures = _figures(rows, order, groups)
     training = {name: plots.curves(plots.read_stats(run), title) for name, title, run in _named(runs)}
-    content = _content(found, groups, order, path.parent)
+    content = _content(found, groups, order, path.parent, model)
     page, text = path.with_name("report.html"), path.with_name("report.md")
     drawn, curves = ([plots.svg(figure) for figure in some.values()] for some in (figures, training))
     atomic_write(page, _html(content, drawn, curves).encode("utf-8", "backslashreplace"))
@@ -110,8 +113,10 @@ def _figures(rows: list[Row], order: Sequence[str], groups: Sequence[Group]) -> 
 # ---- what is said -----------------------------------------------------------------------------------------
 
 
-def _content(found: Results, groups: Sequence[Group], order: Sequence[str], folder: Path) -> Content:
-    about, leader = found.about, order[0] if order else ""
+def _content(
+    found: Results, groups: Sequence[Group], order: Sequence[str], folder: Path, model: str | None
+) -> Content:
+    about, leader = found.about, model or next(iter(order), "")
     protocol = protocols.PROTOCOLS.get(str(about.get("protocol")))
     several = [group for group in groups if len(group.models) > 1 and leader in group.models]
     compared = [table for group in several if (table := tables.compared(group, leader))]
