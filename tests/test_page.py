@@ -1314,6 +1314,8 @@ def test_photos_of_the_folder_are_found_by_name(browser, tmp_path):
         found = page.locator("#photo-list li:visible")
         until(page, "document.querySelectorAll('#photo-list li').length === 13")
         assert found.all_inner_texts()[:2] == ["Summer 1.png", "Summer 2.png"]  # 10 comes later
+        seen = "[...document.querySelectorAll('#photo-list img')].filter((one) => one.naturalWidth)"
+        until(page, f"{seen}.length > 3 && {seen}[0].naturalWidth <= 256")
         page.keyboard.type("12 sum")  # the search has the focus
         assert found.all_inner_texts() == ["Summer 12.png"]
         assert page.inner_text("#photo-count") == "1 of 13 photos"

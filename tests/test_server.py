@@ -1082,6 +1082,31 @@ def test_photos_are_opened_by_listed_names_only(folders):
         refused(site.put("/api/v1/outputs/a.png", data=PHOTO), 404, "--output")
 
 
+def test_thumbnails_are_small_upright_and_of_listed_photos_alone(folders):
+    inside, _, output = folders
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (900, 300), "red").save(inside / "turned.jpg", exif=turned)
+    Image.fromarray(np.full((40, 30), 40_000, np.uint16)).save(inside / "grey.tif")
+    Image.new("RGBA", (600, 600), (0, 0, 0, 0)).save(inside / "clear.png")
+    (inside / "broken.png").write_bytes(PHOTO[:200])
+    found = {}
+    with serving(Settings(model="telea", input=inside, output=output)) as site:
+        for name in ("turned.jpg", "grey.tif", "clear.png"):
+            answer = site.get(f"/api/v1/photos/{name}/thumbnail")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+            with Image.open(io.BytesIO(answer.content)) as picture:
+                found[name] = picture.size, np.array(picture.convert("RGB")).mean(axis=(0, 1)).round()
+        refused(site.get("/api/v1/photos/broken.png/thumbnail"), 422)
+        refused(site.get("/api/v1/photos/link.png/thumbnail"), 404)
+        refused(site.get("/api/v1/photos/..%2Fsecret%2Fsecret.png/thumbnail"), 404)
+    assert [size for size, _ in found.values()] == [(85, 256), (30, 40), (256, 256)]
+    for name, colour in (("turned.jpg", (254, 0, 0)), ("grey.tif", (156,) * 3), ("clear.png", (255,) * 3)):
+        assert np.allclose(found[name][1], colour, atol=2)
+    with serving() as site:
+        refused(site.get("/api/v1/photos/a.png/thumbnail"), 404, "--input")
+
+
 def test_a_name_that_is_no_text_hides_no_other(folders):
     inside, _, _ = folders
     try:

@@ -1,4 +1,4 @@
-// The photos in the server's folder, and which of them are listed.
+// The photos in the server's folder, which of them are listed, and what those that are seen look like.
 
 import { tell } from "./problems.js";
 import * as service from "./service.js";
@@ -17,7 +17,10 @@ export async function listPhotos(open) {
     const names = (await service.photos()).sort(new Intl.Collator(undefined, { numeric: true }).compare);
     if (!names.length) $("#photos-error").textContent = text("folder-empty");
     const take = (name) => (dialog.close(), open(name));
-    const items = names.map((name) => make("li", {}, make("button", { type: "button", onclick: () => take(name) }, name)));
+    const items = names.map((name) => {
+      const picture = make("img", { alt: "" });
+      return make("li", {}, make("button", { type: "button", title: name, onclick: () => take(name) }, picture, make("span", {}, name)));
+    });
     const found = () => items.filter((item) => !item.hidden);
     search.oninput = () => {
       const parts = search.value.toLowerCase().split(/\s+/);
@@ -31,8 +34,44 @@ export async function listPhotos(open) {
     search.oninput();
     search.hidden = $("#photo-count").hidden = names.length <= FEW;
     list.replaceChildren(...items);
+    showSeen(list, dialog);
     if (!search.hidden) search.focus();
   } catch (problem) {
     tell($("#photos-error"), problem);
   }
+}
+
+/** Fetches the thumbnails of the photos that are in sight, one after the other, until the dialog closes. */
+function showSeen(list, dialog) {
+  const closed = new AbortController();
+  const waiting = new Set();
+  let busy = false;
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) waiting[isIntersecting ? "add" : "delete"](target);
+    if (!busy) fetchAll();
+  });
+  async function fetchAll() {
+    busy = true;
+    for (const image of waiting) {
+      waiting.delete(image);
+      seen.unobserve(image);
+      try {
+        image.src = URL.createObjectURL(await service.thumbnail(image.parentNode.title, closed.signal));
+        image.onload = () => URL.revokeObjectURL(image.src);
+      } catch {
+        // its name will do
+      }
+    }
+    busy = false;
+  }
+  for (const image of list.querySelectorAll("img")) seen.observe(image);
+  dialog.addEventListener(
+    "close",
+    () => {
+      seen.disconnect();
+      waiting.clear();
+      closed.abort();
+    },
+    { once: true },
+  );
 }

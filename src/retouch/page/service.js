@@ -76,6 +76,8 @@ export const models = () => asJson("api/v1/models");
 export const config = () => asJson("api/v1/server-config");
 export const photos = () => asJson("api/v1/photos");
 export const photo = async (name, signal) => (await call(`api/v1/photos/${encodeURIComponent(name)}`, { signal })).blob();
+export const thumbnail = async (name, signal) =>
+  (await call(`api/v1/photos/${encodeURIComponent(name)}/thumbnail`, { signal })).blob();
 export const store = (name, blob, signal) =>
   call(`api/v1/outputs/${encodeURIComponent(name)}`, { method: "PUT", body: blob, signal });
 export const preview = async (blob, signal) =>

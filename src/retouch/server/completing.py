@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import PIL.Image
 
 from retouch import engine
 from retouch import image as images
@@ -16,6 +17,7 @@ from retouch.server.problems import HttpError, problem_of
 from retouch.server.shelf import Shelf
 from retouch.server.work import Progress
 
+THUMBNAIL = 256  # px: the longer side
 BAND = 256  # rows of a layer that are floats at a time
 MEDIA = {
     "PNG": "image/png",
@@ -141,10 +143,25 @@ def preview(data: bytes, max_pixels: int) -> bytes:
     Raises:
         HttpError: for the picture.
     """
+    return images.encode(_in_8_bits(data, max_pixels), "PNG")
+
+
+def thumbnail(data: bytes, max_pixels: int) -> bytes:
+    """Any picture that is read, as a JPEG of at most ``THUMBNAIL`` px a side; white where it is transparent.
+
+    Raises:
+        HttpError: for the picture.
+    """
+    small = images.to_pil(_in_8_bits(data, max_pixels)).convert("RGBA")
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    white = PIL.Image.new("RGBA", small.size, "white")
+    flat = PIL.Image.alpha_composite(white, small).convert("RGB")
+    return images.encode(images.read(np.asarray(flat)), "JPEG")
+
+
+def _in_8_bits(data: bytes, max_pixels: int) -> images.Photo:
     photo = _read(data, "image", max_pixels)
-    if photo.depth == 16:
-        photo = replace(photo, pixels=NARROWED[photo.pixels])
-    return images.encode(photo, "PNG")
+    return replace(photo, pixels=NARROWED[photo.pixels]) if photo.depth == 16 else photo
 
 
 def _read(data: bytes, field: str, max_pixels: int) -> images.Photo:

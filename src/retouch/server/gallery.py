@@ -44,12 +44,14 @@ def names(folder: Path) -> list[str]:
     return sorted(found)[:MOST]
 
 
-def opened(folder: Path, name: str, largest: int) -> bytes:
+def opened(folder: Path | None, name: str, largest: int) -> bytes:
     """The bytes of a listed photograph.
 
     Raises:
-        HttpError: 404 for a name that is not listed, 413 for a file that is too large.
+        HttpError: 404 for a name that is not listed or without a folder, 413 for a file that is too large.
     """
+    if folder is None:
+        raise HttpError(404, "the server has no input folder (see --input)")
     if name not in names(folder):
         raise HttpError(404, "there is no such photograph in the folder")
     try:

@@ -15,12 +15,13 @@ from retouch.encode import format_of
 from retouch.engine import BLENDS
 from retouch.methods import METHODS
 from retouch.models import Model
-from retouch.server import gallery, schema
+from retouch.server import completing, gallery, schema
 from retouch.server.asks import MOST_VARIANTS, ModelRequest
 from retouch.server.bodies import small_json
-from retouch.server.completing import MEDIA
+from retouch.server.completing import MEDIA, THUMBNAIL
 from retouch.server.house import House
 from retouch.server.problems import HttpError, responses
+from retouch.server.work import Progress
 
 
 def model_routes(house: House) -> APIRouter:
@@ -137,10 +138,28 @@ def gallery_routes(house: House) -> APIRouter:
     )
     async def photo(name: str) -> Response:
         """A photograph of the input folder."""
-        if settings.input is None:
-            raise HttpError(404, "the server has no input folder (see --input)")
         data = await asyncio.to_thread(gallery.opened, settings.input, name, settings.max_bytes)
         return Response(data, media_type=MEDIA[format_of(name)])
+
+    @router.get(
+        "/photos/{name}/thumbnail",
+        response_class=Response,
+        responses={
+            **responses(404, 408, 413, 415, 422, 429, 503),
+            200: {
+                "description": f"The picture as JPEG of at most {THUMBNAIL} px a side, upright.",
+                "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+            },
+        },
+    )
+    async def thumbnail(name: str, request: Request) -> Response:
+        """A photograph of the input folder, small."""
+
+        def shrunk(_: Progress) -> bytes:
+            data = gallery.opened(settings.input, name, settings.max_bytes)
+            return completing.thumbnail(data, settings.max_pixels)
+
+        return Response(await house.work(request, shrunk), media_type="image/jpeg")
 
     @router.put(
         "/outputs/{name}",
