@@ -1078,6 +1078,25 @@ def test_a_dropped_mask_is_a_mask(page):
         until(page, f"import('/state.js').then(({{ state }}) => state.name === '{name}' && !state.job)")
 
 
+def test_a_photo_and_its_mask_are_dropped_together(page):
+    script = """(files) => {
+        const dataTransfer = new DataTransfer();
+        for (const [bytes, name] of files) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+        dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+    }"""
+    hole = np.zeros((240, 320), np.uint8)
+    hole[60:90, 40:200] = 255
+    shot, mask = list(encoded(photo())), list(encoded(Image.fromarray(hole)))
+    page.evaluate(script, [[mask, "a-mask.png"], [shot, "a.png"]])
+    page.wait_for_selector("#complete:enabled")
+    assert np.array_equal(mask_of(page), hole > 0)
+    page.evaluate(script, [[shot, "b.png"], [shot, "c.png"], [shot, "d.png"]])
+    until(
+        page, "document.querySelector('#notice').textContent.includes('One photo at a time: b.png is open')"
+    )
+    assert downloaded(page, "#download")[0] == "b-original.png"
+
+
 def test_what_cannot_be_dropped_is_shown_so(browser):
     """While a photo is filled another one is not opened: the pointer says so, and the stage invites nothing."""
     script = """() => {

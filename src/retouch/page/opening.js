@@ -101,13 +101,18 @@ for (const button of document.querySelectorAll("[data-sample]")) {
   button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
 }
 
-/** Opens the file of what was dropped or pasted, which may be a text or a link instead. */
-function openGiven({ files }, none) {
-  if (files.length) openFile(files[0]);
-  else if (!locked()) complain(new service.ServiceError(text(none)));
+/** Opens what was dropped or pasted: a photo, or a photo and its mask; it may be a text or a link instead. */
+async function openGiven({ files }, none) {
+  const given = [...files];
+  if (!given.length) return locked() || complain(new service.ServiceError(text(none)));
+  const [photos, masks] = [false, true].map((is) => given.filter(({ name }) => /mask/i.test(name) === is));
+  if (photos.length === 1 && masks.length === 1) return openFile(photos[0], masks[0]);
+  const before = state.current;
+  await openFile(given[0]);
+  if (given.length > 1 && state.current !== before) notice(text("one-at-a-time", { name: given[0].name }));
 }
 
-const openFile = (file) => file && (locked() ? notice(text("not-now")) : open(() => file, file.name));
+const openFile = (file, mask) => file && (locked() ? notice(text("not-now")) : open(() => file, file.name, mask));
 export const choosePhoto = () => $("#photo-file").click();
 $("#open").onclick = $("#welcome-open").onclick = choosePhoto;
 $("#photo-file").onchange = (event) => {
