@@ -646,6 +646,15 @@ def test_masks_for_a_folder_are_refused_before_any_is_drawn(
     assert not Path("masks").exists()
 
 
+def test_masks_never_go_over_their_photos(say: Say, folder: Path) -> None:
+    before = contents(folder)
+    Path("link").symlink_to(folder)
+    for output in (folder, "link", "photos/../photos"):
+        status, _, err = say("mask", "center", "--like", folder, output, "--overwrite")
+        assert status == 2 and "expected an output apart from the photo" in err
+    assert contents(folder) == before
+
+
 def test_a_shard_cannot_lead_masks_out_of_their_folder(say: Say, folder: Path) -> None:
     with tarfile.open(folder / "shard.tar", "w") as shard:
         shard.add(folder / "b.png", "../out.png")

@@ -453,6 +453,15 @@ def test_validation_changes_nothing_in_what_is_learned_and_resumes(photos: str, 
             assert torch.equal(tensor, other[group][name]), (group, name)
 
 
+def test_held_out_photos_that_cannot_be_read_cost_nothing_learned(photos: str, tmp_path: Path) -> None:
+    held_out = Path(make_photos(tmp_path / "held-out", 2))
+    for photo in held_out.iterdir():
+        photo.write_bytes(b"none")
+    with pytest.raises(TrainingError, match="expected a photo, got 4 bytes"):
+        run(photos, tmp_path / "run", validate=(str(held_out),), validate_every=4)
+    assert read_checkpoint(tmp_path / "run")[0]["step"] == 4
+
+
 def test_photos_that_are_trained_on_are_not_held_out(photos: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(photos)
     for validate in (photos, str(tmp_path / "link"), f"{photos}/3.png"):

@@ -237,9 +237,14 @@ def _train(
         def validate() -> dict[str, float]:
             if held_out is None:
                 return {}
-            return validation.figures(
-                fabric, held_out, partial(complete, held_out), stopped=lambda: bool(caught)
-            )
+            try:
+                return validation.figures(
+                    fabric, held_out, partial(complete, held_out), stopped=lambda: bool(caught)
+                )
+            except TrainingError:  # of the photos; what was learned is not lost
+                if first:
+                    save()
+                raise
 
         # 3. The steps
         if first:
