@@ -540,13 +540,18 @@ class Several(Slow):
         return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
 
 
+def ask_for_three(page):
+    """Answers, pasted as they are."""
+    page.click("#options-button")
+    page.locator("#variants").fill("3")
+    page.select_option("#blend", "none")
+    page.keyboard.press("Escape")
+
+
 def test_variants_stand_side_by_side(browser):
     with serving(predictor=Several()) as site, page_at(browser, site.url) as page:
         open_photo(page, encoded(photo()))
-        page.click("#options-button")
-        page.locator("#variants").fill("3")
-        page.select_option("#blend", "none")
-        page.keyboard.press("Escape")
+        ask_for_three(page)
         drag(page, (0.45, 0.5), (0.55, 0.5))
         hole = mask_of(page)
         fill(page)
@@ -659,10 +664,7 @@ def test_the_answer_that_was_chosen_is_what_the_next_fill_goes_on_with(browser):
         data = encoded(photo(), "jpeg", quality=90)
         open_photo(page, data, "photo.jpg", "image/jpeg")
         page.evaluate(SENT)
-        page.click("#options-button")
-        page.locator("#variants").fill("3")
-        page.select_option("#blend", "none")
-        page.keyboard.press("Escape")
+        ask_for_three(page)
         drag(page, (0.45, 0.5), (0.55, 0.5))
         hole = mask_of(page)
         fill(page)

@@ -130,7 +130,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
         _check_same(there, sums, settings.output)
         before = {results.key(row): row for row in there}
         every = list(_jobs(settings, index, sums))
-        jobs = [job for job in every if "error" in before.get(results.key(job.about), {"error": ""})]
+        measured = {key for key, row in before.items() if "error" not in row}
+        jobs = [job for job in every if results.key(job.about) not in measured]
         wanted, count = len(every), len(every) - len(jobs)
         failures, first = 0, ""
         if progress:

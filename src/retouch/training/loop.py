@@ -1,7 +1,8 @@
 """The one training loop, for any method: batches, steps, averages, logs, checkpoints.
 
     RUN/checkpoint/       the newest state: see checkpoints.py
-    RUN/stats.jsonl       one line per ``log_every`` steps: means of what the method's steps returned
+    RUN/stats.jsonl       one line per ``log_every`` steps: means of what the method's steps returned; now and then
+                          figures of photographs that are held out (``validation.py``)
     RUN/tensorboard/      the same, for TensorBoard
     RUN/samples/*.png     original, damaged, completed with the averaged weights; named after the step
 

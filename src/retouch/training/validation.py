@@ -75,8 +75,8 @@ def figures(
         sums += [*(measured[name].sum() for name in NAMES), len(image)]
     if processes > 1:
         sums = together.total(torch.tensor(sums, dtype=torch.float32, device=fabric.device)).cpu().numpy()
-    *means, done = sums / count
-    known = zip(NAMES, means, strict=True)
-    return (
-        {f"validation_{name}": float(mean) for name, mean in known if np.isfinite(mean)} if done == 1 else {}
-    )
+    *totals, done = sums
+    if done < count:
+        return {}
+    known = zip(NAMES, totals, strict=True)
+    return {f"validation_{name}": float(total / count) for name, total in known if np.isfinite(total)}
