@@ -37,7 +37,7 @@ Deviations
       to its input. Instance norm takes the absolute colour from the bottleneck; this way it need not be relearnt.
     - Config.composite: ours, off by default; known pixels are never taken from the prediction, so that the
       perceptual and style losses need not judge it there.
-    - Config.hole_l1, ssim, normalized, warmup, total_steps, clip, mirror: ours, neutral by default; see the card.
+    - Config.hole_l1, psnr, ssim, normalized, warmup, total_steps, clip, mirror: ours, neutral by default; see the card.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ from retouch.errors import TrainingError
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.filters import high_pass, low_pass, sobel_edges
-from retouch.methods.nn import mirrored, numbers, set_rate, update, warmup_cosine
+from retouch.methods.nn import hole_decibels, mirrored, numbers, set_rate, update, warmup_cosine
 from retouch.methods.perceptual import (
     VGG19Features,
     dissimilarity,
@@ -105,6 +105,7 @@ class Config:
     smooth_start: bool = False  # ours: hole filled smoothly instead of white, passes predict the difference
     composite: bool = False  # ours: perceptual and style losses see the composite, not the whole prediction
     hole_l1: float = 0.0  # ours: weight of the mean L1 over the hole's pixels, coarse and refined
+    psnr: float = 0.0  # ours: weight of log10 of the hole's mean squared error (PSNR / -10, up to a constant)
     ssim: float = 0.0  # ours: weight of 1 - SSIM of the composite (Zhao et al. 2017)
     normalized: float = 0.0  # ours: weight of the distance of normalized features (Zhang et al. 2018)
     warmup: int = 0  # ours: steps of linear warm-up
@@ -416,6 +417,8 @@ class Recurrent:
             inside = hole / (3 * hole.sum()).clamp_min(1)
             losses["hole_l1"] = (inside * (difference + 0.5 * (coarse - image).abs())).sum()
         composite = image + hole * (refined - image)
+        if config.psnr:
+            losses["psnr"] = hole_decibels(refined, image, hole)
         if config.ssim:
             losses["ssim"] = dissimilarity(composite, image)
         if self.vgg is not None:
@@ -428,9 +431,8 @@ class Recurrent:
             if config.style:
                 losses["style"] = style_loss(real, fake)  # L_Style
             if config.low_pass_perceptual:  # L_LP,Perc
-                losses["low_pass_perceptual"] = perceptual_loss(
-                    self.vgg(low_pass(image)), self.vgg(low_pass(coarse))
-                )
+                blurred = self.vgg(low_pass(image)), self.vgg(low_pass(coarse))
+                losses["low_pass_perceptual"] = perceptual_loss(*blurred)
         return losses
 
     def step(
@@ -466,8 +468,7 @@ class Recurrent:
             discriminator = self.networks["discriminator"]
             real_score, _ = discriminator(image, hole)
             fake_score, _ = discriminator(refined.detach(), hole)
-            # L_D, hinge
-            logs["discriminator"] = F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()
+            logs["discriminator"] = (F.relu(1 - real_score) + F.relu(1 + fake_score)).mean()  # L_D, hinge
             update(self.optimizers["discriminator"], logs["discriminator"], backward)
 
             discriminator.requires_grad_(False)
@@ -486,8 +487,7 @@ class Recurrent:
         self.optimizers["generator"].step()
         if "discriminator" in self.networks:
             self.networks["discriminator"].requires_grad_(True)
-        logs |= losses | {"total": total}
-        return numbers(logs) | {"lr": factor * config.learning_rate}
+        return numbers(logs | losses | {"total": total}) | {"lr": factor * config.learning_rate}
 
     @torch.no_grad()
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
