@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from serving import serving
 
@@ -17,6 +18,7 @@ from retouch.cli import main
 from retouch.errors import DataError, ModelError
 from retouch.server.settings import Settings
 
+LAMA = Path(__file__).parents[1] / "scripts" / "lama.py"
 MEAN = own.__doc__[own.__doc__.index("import numpy") :]
 
 
@@ -70,6 +72,35 @@ def test_batch_and_service_take_it(mean: Path, photo: Path, tmp_path: Path) -> N
         answer = site.post("/api/v1/inpaint", files=files)
         assert answer.content == (tmp_path / "one.png").read_bytes()
         assert site.get("/api/v1/model").json()["name"] == "mean"
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 50), (64, 64), (150, 90)])
+def test_lama_completes_pictures_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, width: int
+) -> None:
+    """A network of LaMa's inputs and outputs, of one size: a quarter of white in the hole, all else shown again."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, depth, 64, 64])
+        for name, depth in (("image", 3), ("mask", 1), ("output", 3))
+    ]
+    numbers = [numpy_helper.from_array(np.float32(value), f"n{value:g}") for value in (0.25, 1, 255)]
+    nodes = [
+        helper.make_node("Sub", ["n1", "mask"], ["known"]),
+        helper.make_node("Mul", ["image", "known"], ["shown"]),
+        helper.make_node("Mul", ["mask", "n0.25"], ["filled"]),
+        helper.make_node("Add", ["shown", "filled"], ["sum"]),
+        helper.make_node("Mul", ["sum", "n255"], ["output"]),
+    ]
+    graph = helper.make_graph(nodes, "lama", values[:2], values[2:], numbers)
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "small.onnx").write_bytes(network.SerializeToString())
+    monkeypatch.setenv("LAMA", str(tmp_path / "small.onnx"))
+
+    photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    mask = np.zeros((height, width), bool)
+    mask[5 : height - 9, 20:40] = True
+    (picture,) = retouch.load(LAMA)(photo, mask, blend="none")
+    assert (np.asarray(picture) == np.where(mask[..., None], 64, photo)).all()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
