@@ -22,7 +22,7 @@ import torch
 
 from retouch import masks
 from retouch.cards import cards
-from retouch.methods import METHODS, search
+from retouch.methods import METHODS, latent, search
 from retouch.models import load
 from retouch.sources import index
 from retouch.training.data import decode
@@ -57,7 +57,7 @@ def pictures(data: str | None, count: int) -> torch.Tensor:
         side = min(photo.shape[:2])
         top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
         square = photo[top : top + side, left : left + side]
-        shown.append(cv2.resize(square, (search.SIZE, search.SIZE), interpolation=cv2.INTER_AREA))
+        shown.append(cv2.resize(square, (latent.SIZE, latent.SIZE), interpolation=cv2.INTER_AREA))
     return torch.from_numpy(np.stack(shown).transpose(0, 3, 1, 2)).float() / 255
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         changes[name] = type(getattr(method.config, name))(value)
     method.config = replace(method.config, **changes)
     image = pictures(options.data, options.photos)
-    hole = torch.from_numpy(masks.draw("center", search.SIZE, search.SIZE, ratio=(0.2, 0.3), seed=0)).float()
+    hole = torch.from_numpy(masks.draw("center", latent.SIZE, latent.SIZE, ratio=(0.2, 0.3), seed=0)).float()
     hole = hole.expand(len(image), 1, -1, -1).contiguous()
     known = 3 * float((1 - hole[0]).sum())
     print(f"{len(image)} photos, {method.config.restarts} restarts, batches of {options.batch}")

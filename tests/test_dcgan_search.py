@@ -118,13 +118,13 @@ def test_known_pixels_stay_bit_exact_and_the_rest_is_the_generators():
     for network in method.networks.values():
         network.eval()
     image, hole = batch()
-    answers = method.completions(image, hole, count=3, how="paper")
+    answers = search.completions(method, image, hole, count=3, how="paper")
     where = (hole > 0).expand_as(image)
     assert answers.shape == (3, 2, 3, 64, 64)
     for answer in answers:
         assert torch.equal(answer[~where], image[~where])
         assert 0 <= float(answer.min()) <= float(answer.max()) <= 1
-    assert torch.equal(method.complete(image, hole), method.completions(image, hole)[0])
+    assert torch.equal(method.complete(image, hole), search.completions(method, image, hole)[0])
 
 
 def test_an_unknown_loss_is_one_clear_line():

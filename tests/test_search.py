@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from retouch.errors import ModelError, TrainingError
-from retouch.methods import dcgan_search, search, wgan
+from retouch.methods import dcgan_search, latent, search, wgan
 
 SIDE = 8  # of the pictures in tests that need none of the networks
 
@@ -84,14 +84,14 @@ def test_a_generator_that_contains_the_picture_gives_it_back():
 
 def test_the_white_basis_makes_all_directions_of_the_first_layer_alike():
     torch.manual_seed(0)
-    generator = search.Generator(latent=6, width=2, kernel=4).eval()
+    generator = latent.Generator(latent=6, width=2, kernel=4).eval()
     torch.nn.init.uniform_(generator.norm.weight, 0.5, 2)
     torch.nn.init.uniform_(generator.norm.running_var, 0.5, 2)
     with torch.no_grad():
         generator.dense.weight[:, 3] *= 30  # one number of z that changes much
-    basis = search.white_basis(generator)
+    basis = generator.white_basis()
     with torch.autocast("cpu", dtype=torch.bfloat16):  # as while a run in bf16 draws its samples
-        torch.testing.assert_close(search.white_basis(generator), basis, rtol=0, atol=0)
+        torch.testing.assert_close(generator.white_basis(), basis, rtol=0, atol=0)
 
     def features(z):
         return generator.norm(generator.dense(z).view(-1, 16, 4, 4)).flatten(1)
@@ -279,9 +279,9 @@ def test_the_inverter_does_not_read_the_hole(method):
 
 @pytest.mark.parametrize("kernel", [4, 5])
 def test_networks_fit_64_pixels(kernel):
-    generator = search.Generator(7, 2, kernel)
+    generator = latent.Generator(7, 2, kernel)
     assert generator(torch.zeros(2, 7)).shape == (2, 3, 64, 64)
-    encoder = search.Encoder(3, 2, 5, kernel, norm=True)
+    encoder = latent.Encoder(3, 2, 5, kernel, norm=True)
     assert encoder(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
     assert encoder.layers(torch.zeros(2, 3, 64, 64)).shape == (2, 16, 4, 4)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from retouch.errors import TrainingError
+from retouch.methods import search
 from retouch.methods import wgan as paper
 
 SMALL = paper.Config(
@@ -196,7 +197,8 @@ def test_blur_gives_pairs_without_a_search(monkeypatch):
 @pytest.mark.parametrize("how", ["paper", "inverter"])
 def test_known_pixels_stay_bit_exact_and_answers_differ(how):
     image, hole = batch()
-    answers = ready(dataclasses.replace(SMALL, spread=2.0)).completions(image, hole, how=how, count=3)
+    method = ready(dataclasses.replace(SMALL, spread=2.0))
+    answers = search.completions(method, image, hole, how=how, count=3)
     assert answers.shape == (3, 2, 3, 64, 64)
     where = (hole > 0).expand_as(image)
     for answer in answers:
@@ -208,11 +210,9 @@ def test_known_pixels_stay_bit_exact_and_answers_differ(how):
 def test_only_the_hole_takes_the_enhancement():
     method, (image, hole) = ready(), batch()
     z = torch.randn(2, 4)
-    torch.testing.assert_close(
-        method.enhanced(image, hole, z), method.coarse(image, hole, z)
-    )  # zero at first
+    torch.testing.assert_close(method.answer(image, hole, z), method.coarse(image, hole, z))  # zero at first
     nn.init.constant_(method.networks["enhancement"].layers[-1].bias, 0.125)
-    difference = method.coarse(image, hole, z) - method.enhanced(image, hole, z)
+    difference = method.coarse(image, hole, z) - method.answer(image, hole, z)
     torch.testing.assert_close(difference, 0.125 * hole.expand_as(image), atol=1e-6, rtol=0)
 
 

@@ -4,15 +4,15 @@ Swaroop, Sanjith, Tushar, Koolagudi, Akhila, "Image Inpainting using Deep Learni
 
     paper                           code
     ------------------------------  ------------------------------------------
-    generator summary               search.Generator (width 128, 5 x 5)
-    discriminator summary           search.Encoder (width 64, 5 x 5)
+    generator summary               latent.Generator (width 128, 5 x 5)
+    discriminator summary           latent.Encoder (width 64, 5 x 5)
     §III, pixels / 127.5 - 1        DCGANSearch.step, 2 * image - 1
     §V, table: the three losses     ADVERSARIAL: sigmoid_cross_entropy, ...
     L_contextual(z)                 search.contextual_loss
     L_perceptual(z)                 search.perceptual_loss
     "weighted sum", steps on z      search.search
     x_reconstructed                 search.paste
-    (ours)                          search.Inverter, search.inverter_step
+    (ours)                          latent.Inverter, search.inverter_step
 
 Deviations
     - The summaries print shapes alone: transposed 5 x 5 convolutions, batch norm but in the discriminator's
@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods import search
+from retouch.methods import latent, search
 from retouch.methods.nn import numbers, set_rate, update
 from retouch.options import at_least
 
@@ -146,15 +146,15 @@ class DCGANSearch:
         self.adversarial = ADVERSARIAL[config.adversarial_loss]
         logits = 2 if config.adversarial_loss == "softmax_cross_entropy" else 1
         self.networks: dict[str, nn.Module] = {
-            "generator": search.Generator(config.latent, config.width, KERNEL),
-            "discriminator": search.Encoder(3, config.discriminator_width, logits, KERNEL, norm=True),
-            "inverter": search.Inverter(config.latent, config.inverter_width, KERNEL),
+            "generator": latent.Generator(config.latent, config.width, KERNEL),
+            "discriminator": latent.Encoder(3, config.discriminator_width, logits, KERNEL, norm=True),
+            "inverter": latent.Inverter(config.latent, config.inverter_width, KERNEL),
         }
         self.optimizers: dict[str, Optimizer] = {}
         if not training:
             return
         for network in self.networks.values():
-            search.start_small(network)
+            latent.start_small(network)
         betas = (config.beta1, config.beta2)
         for name, rate, moments in (
             ("generator", config.learning_rate, betas),
@@ -221,34 +221,10 @@ class DCGANSearch:
         outputs: Tensor = self.networks["discriminator"](picture)
         return outputs[:, 0] - outputs[:, 1] if outputs.shape[1] == 2 else outputs[:, 0]
 
-    def completions(
-        self,
-        image: Tensor,
-        hole: Tensor,
-        *,
-        generator: torch.Generator | None = None,
-        how: str | None = None,
-        count: int = 1,
-    ) -> Tensor:
-        """Several answers for each photo, those of the lowest total loss first: x_reconstructed.
-
-        Args:
-            image: (B, 3, 64, 64) in [0, 1]; what stands in the hole is not read. hole: (B, 1, 64, 64).
-            generator: of the search's starts; None: seed 0.
-            how: "paper" or "inverter"; by default the config's.
-            count: how many.
-
-        Returns:
-            (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
-        """
-        found = search.find(
-            self.networks, self.score, self.config, 2 * image - 1, hole,
-            generator=generator, how=how, restarts=max(count, self.config.restarts),
-        )  # fmt: skip
-        with torch.no_grad():
-            pictures = [(self.networks["generator"](found.z[:, i]) + 1) / 2 for i in range(count)]
-        return torch.stack([search.paste(picture, image, hole) for picture in pictures])
+    def answer(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64), (B, latent) -> x_reconstructed: G(z) in the hole."""
+        return search.paste((self.networks["generator"](z) + 1) / 2, image, hole)
 
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64) -> the completion of the lowest total loss."""
-        return self.completions(image, hole, generator=generator)[0]
+        return search.completions(self, image, hole, generator=generator)[0]

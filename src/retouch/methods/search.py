@@ -8,8 +8,8 @@ Ours, beyond the papers:
     - all restarts and all photos of a batch are searched at once, and photos whose loss no longer falls leave, in
       the papers' search too (LEAST, EVERY);
     - by default (``search="inverter"``) an *inverter* network gives the z to start from, so that a tenth of the steps
-      will do: in coordinates that the generator's first layer makes alike (`white_basis`), with REFINE_BETAS and a rate
-      that falls to zero. ``search="paper"`` starts at random, in z itself, at one rate.
+      will do: in coordinates that the generator's first layer makes alike (`Generator.white_basis`), with
+      REFINE_BETAS and a rate that falls to zero. ``search="paper"`` starts at random, in z itself, at one rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from retouch.errors import ModelError, TrainingError
+from retouch.methods.latent import SIZE, Generator
 from retouch.methods.nn import set_rate, update
 
-SIZE = 64  # px: side of the pictures that both papers generate
 SEARCHES = ("paper", "inverter")
 BETAS = (0.9, 0.999)  # of Adam on z: its authors' values, which both papers leave as they are
 # ours, from the inverter's z: in so few steps a long memory of squares is out of date
@@ -33,94 +33,6 @@ LEAST = 1e-3  # a photo leaves when its lowest loss falls by less than this shar
 EVERY = 50  # ... in so many steps
 
 Network = Callable[[Tensor], Tensor]
-
-
-# ---- networks ---------------------------------------------------------------------------------------------
-
-
-class Generator(nn.Module):
-    """z -> picture: a dense layer to 4 x 4 x 8w, then four strided transposed convolutions, 4w, 2w, w, 3.
-
-    Args:
-        latent: numbers in z.
-        width: w.
-        kernel: side of the convolutions' kernels, 4 or 5.
-    """
-
-    def __init__(self, latent: int, width: int, kernel: int) -> None:
-        super().__init__()
-        self.latent, self.width = latent, width
-        self.dense = nn.Linear(latent, 16 * 8 * width)
-        self.norm = nn.BatchNorm2d(8 * width)
-        blocks: list[nn.Module] = []
-        for inputs, outputs in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
-            blocks += [_up(inputs, outputs, kernel), nn.BatchNorm2d(outputs), nn.ReLU()]
-        self.blocks = nn.Sequential(*blocks, _up(width, 3, kernel), nn.Tanh())
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) -> (B, 3, 64, 64) in [-1, 1]."""
-        x = self.dense(z).view(-1, 8 * self.width, 4, 4)
-        picture: Tensor = self.blocks(F.relu(self.norm(x)))
-        return picture
-
-
-class Encoder(nn.Module):
-    """Picture -> numbers: four convolutions of stride 2, w, 2w, 4w, 8w, LeakyReLU, and a dense layer.
-
-    Args:
-        channels: of the picture.
-        width: w.
-        outputs: numbers that come out.
-        kernel: side of the convolutions' kernels, 4 or 5.
-        norm: batch norm after every convolution but the first.
-    """
-
-    def __init__(self, channels: int, width: int, outputs: int, kernel: int, *, norm: bool) -> None:
-        super().__init__()
-        widths = [width, 2 * width, 4 * width, 8 * width]
-        layers: list[nn.Module] = []
-        for i, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
-            layers.append(nn.Conv2d(before, after, kernel, 2, (kernel - 1) // 2))
-            if norm and i:
-                layers.append(nn.BatchNorm2d(after))
-            layers.append(nn.LeakyReLU(0.2))
-        self.layers = nn.Sequential(*layers)
-        self.dense = nn.Linear(16 * 8 * width, outputs)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """(B, channels, 64, 64) -> (B, outputs)."""
-        numbers: Tensor = self.dense(self.layers(picture).flatten(1))
-        return numbers
-
-
-class Inverter(nn.Module):
-    """Damaged picture and its hole -> the z to start from. Ours.
-
-    Batch norm without parameters gives every number of z the prior's mean and variance, 0 and 1.
-    """
-
-    def __init__(self, latent: int, width: int, kernel: int) -> None:
-        super().__init__()
-        self.encoder = Encoder(4, width, latent, kernel, norm=True)
-        self.norm = nn.BatchNorm1d(latent, affine=False)
-
-    def forward(self, picture: Tensor, hole: Tensor) -> Tensor:
-        """(B, 3, 64, 64) in [-1, 1], (B, 1, 64, 64) with 1 = missing -> (B, latent); the hole is not read."""
-        z: Tensor = self.norm(self.encoder(torch.cat([picture * (1 - hole), hole], dim=1)))
-        return z
-
-
-def _up(inputs: int, outputs: int, kernel: int) -> nn.ConvTranspose2d:
-    """Twice the height and width, for an even or an odd kernel."""
-    return nn.ConvTranspose2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, kernel % 2)
-
-
-def start_small(network: nn.Module) -> None:
-    """Weights from N(0, 0.02²), biases 0: Radford et al. 2016, for 5 x 5 kernels."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 # ---- losses -----------------------------------------------------------------------------------------------
@@ -251,22 +163,6 @@ def search(
     )
 
 
-def white_basis(generator: Generator) -> Tensor:
-    """Directions and lengths in z that change the generator's first features alike, (latent, latent). Ours.
-
-    Its singular vectors, each divided by its singular value: along them the loss is about as steep everywhere,
-    which Adam, number by number, needs to get far in few steps.
-    """
-    norm = generator.norm
-    scale = norm.weight.detach() / (cast(Tensor, norm.running_var) + norm.eps).sqrt()
-    weight = generator.dense.weight.detach() * scale.repeat_interleave(16)[:, None]
-    with torch.autocast(weight.device.type, enabled=False):  # no device has eigenvectors in 16 bits
-        values, vectors = torch.linalg.eigh(weight.T @ weight)
-    values = values.clamp_min(1e-6 * float(values[-1]))
-    white: Tensor = vectors * (values.mean() / values).sqrt()
-    return white
-
-
 class Settings(Protocol):
     """The fields of a method's config that a search needs."""
 
@@ -329,11 +225,56 @@ def find(
     paper = how == "paper"
     return search(
         networks["generator"], score, picture, hole, starts,
-        basis=None if paper else white_basis(cast(Generator, networks["generator"])),
+        basis=None if paper else cast(Generator, networks["generator"]).white_basis(),
         steps=config.search_steps if paper else config.refine_steps,
         rate=config.search_rate if paper else config.refine_rate,
         weight=config.perceptual, betas=BETAS if paper else REFINE_BETAS, decay=not paper, patient=patient, watch=watch,
     )  # fmt: skip
+
+
+class Searching(Protocol):
+    """What completes needs of a method: its networks in evaluation mode, and how it makes a picture of a z."""
+
+    networks: dict[str, nn.Module]
+
+    @property
+    def config(self) -> Settings: ...
+    def score(self, picture: Tensor) -> Tensor:
+        """See ``search``."""
+        ...
+
+    def answer(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64), (B, latent) -> (B, 3, 64, 64), known pixels as they were."""
+        ...
+
+
+def completions(
+    method: Searching,
+    image: Tensor,
+    hole: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    how: str | None = None,
+    count: int = 1,
+) -> Tensor:
+    """Several answers for each photo, those of the lowest total loss first.
+
+    Args:
+        method: that searches.
+        image: (B, 3, 64, 64) in [0, 1]; what stands in the hole is not read. hole: (B, 1, 64, 64), 1 = missing.
+        generator: of the search's starts; None: seed 0.
+        how: "paper" or "inverter"; by default the config's.
+        count: how many.
+
+    Returns:
+        (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
+    """
+    found = find(
+        method.networks, method.score, method.config, 2 * image - 1, hole,
+        generator=generator, how=how, restarts=max(count, method.config.restarts),
+    )  # fmt: skip
+    with torch.no_grad():
+        return torch.stack([method.answer(image, hole, found.z[:, i]) for i in range(count)])
 
 
 # ---- inverter ---------------------------------------------------------------------------------------------

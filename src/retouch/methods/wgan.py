@@ -5,7 +5,7 @@ Enhancement using Deep Learning", 2019.
 
     paper                           code
     ------------------------------  ------------------------------------------
-    §3.2, generator, critic         search.Generator, search.Encoder
+    §3.2, generator, critic         latent.Generator, latent.Encoder
     Eq. (1), Wasserstein distance   wasserstein_distance
     Eq. (2), critic's loss          WGAN.critic_step
     Eq. (3), gradient penalty       gradient_penalty
@@ -15,7 +15,7 @@ Enhancement using Deep Learning", 2019.
     Eq. (7), total loss; Adam on z  search.search
     §3.5, Fig. 2, enhancement       Enhancement
     Eq. (8)                         enhancement_error
-    (ours)                          search.Inverter, search.inverter_step
+    (ours)                          latent.Inverter, search.inverter_step
 
 Deviations
     - Eq. (3) as printed takes x̂ from P_g; the penalty is defined on lines between real and generated
@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from retouch.errors import TrainingError
-from retouch.methods import search
+from retouch.methods import latent, search
 from retouch.methods.nn import depthwise, numbers, set_rate, update
 from retouch.options import at_least
 
@@ -188,9 +188,9 @@ class WGAN:
     def __init__(self, config: Config, *, training: bool = True) -> None:
         self.config = config
         self.networks: dict[str, nn.Module] = {
-            "generator": search.Generator(config.latent, config.width, KERNEL),
-            "critic": search.Encoder(3, config.width, 1, KERNEL, norm=False),
-            "inverter": search.Inverter(config.latent, config.width, KERNEL),
+            "generator": latent.Generator(config.latent, config.width, KERNEL),
+            "critic": latent.Encoder(3, config.width, 1, KERNEL, norm=False),
+            "inverter": latent.Inverter(config.latent, config.width, KERNEL),
             "enhancement": Enhancement(config.enhancement_depth, config.enhancement_width),
         }
         self.optimizers: dict[str, Optimizer] = {}
@@ -292,35 +292,7 @@ class WGAN:
         """Eq. (4): (B, 3, 64, 64) in [0, 1], hole, (B, latent) -> the picture, G(z) in the hole."""
         return search.paste((self.networks["generator"](z) + 1) / 2, image, hole)
 
-    def completions(
-        self,
-        image: Tensor,
-        hole: Tensor,
-        *,
-        generator: torch.Generator | None = None,
-        how: str | None = None,
-        count: int = 1,
-    ) -> Tensor:
-        """Several answers for each photo, those of the lowest total loss first.
-
-        Args:
-            image: (B, 3, 64, 64) in [0, 1]; what stands in the hole is not read. hole: (B, 1, 64, 64).
-            generator: of the search's starts; None: seed 0.
-            how: "paper" or "inverter"; by default the config's.
-            count: how many.
-
-        Returns:
-            (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
-        """
-        restarts = max(count, self.config.restarts)
-        found = search.find(
-            self.networks, self.score, self.config, 2 * image - 1, hole,
-            generator=generator, how=how, restarts=restarts,
-        )  # fmt: skip
-        return torch.stack([self.enhanced(image, hole, found.z[:, i]) for i in range(count)])
-
-    @torch.no_grad()
-    def enhanced(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
+    def answer(self, image: Tensor, hole: Tensor, z: Tensor) -> Tensor:
         """x = y - R(y) in the hole of Eq. (4)'s y."""
         completed = self.coarse(image, hole, z)
         clear = completed - self.networks["enhancement"](completed)
@@ -328,4 +300,4 @@ class WGAN:
 
     def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, 64, 64) in [0, 1], (B, 1, 64, 64) -> the completion of the lowest total loss."""
-        return self.completions(image, hole, generator=generator)[0]
+        return search.completions(self, image, hole, generator=generator)[0]

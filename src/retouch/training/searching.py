@@ -16,8 +16,7 @@ from safetensors.torch import load, save
 
 from retouch.boxes import Limits
 from retouch.errors import ModelError, TrainingError
-from retouch.methods import METHODS
-from retouch.methods.search import SEARCHES
+from retouch.methods import METHODS, search
 from retouch.training.process import restored
 from retouch.training.settings import configure, plain
 
@@ -48,8 +47,8 @@ class SearchPredictor:
     _known: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # shared by those of ``variants``
 
     def __post_init__(self) -> None:
-        if self.how is not None and self.how not in SEARCHES:
-            raise ModelError(f"expected a search among {', '.join(SEARCHES)}, got {self.how!r}")
+        if self.how is not None and self.how not in search.SEARCHES:
+            raise ModelError(f"expected a search among {', '.join(search.SEARCHES)}, got {self.how!r}")
 
     def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
         """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32."""
@@ -71,7 +70,8 @@ class SearchPredictor:
         if self.count > 1 and key in self._known:
             return self._known[key]
         with restored(self.threads):
-            completions: np.ndarray = self.method.completions(
+            completions: np.ndarray = search.completions(
+                self.method,
                 torch.from_numpy(image),
                 torch.from_numpy(hole),
                 generator=torch.Generator().manual_seed(seed % (1 << 64)),  # more bits than it takes
