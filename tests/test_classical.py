@@ -157,3 +157,20 @@ def test_limits_let_small_windows_be_and_bound_the_cost(predictor: Classical) ->
     assert isinstance(predictor.limits, Limits)
     assert predictor.limits.multiple == 1
     assert predictor.limits.largest <= 1024
+
+
+@pytest.mark.parametrize("name", ["telea", "navier-stokes", "fsr"])
+def test_a_small_picture_is_filled_once(name: str) -> None:
+    """Not mirrored up to a window of a large picture's size, each of its holes many times."""
+    made, seen = CLASSICAL[name](), list[np.ndarray]()
+    assert isinstance(made, Classical)
+
+    def fill(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        seen.append(hole)
+        return made.fill(rgb, hole)
+
+    hole = np.zeros((64, 96), bool)
+    hole[20:40, 30:60] = True
+    photo = image.read((scene(64, 96) * 255).astype(np.uint8))
+    engine.complete(photo, hole, Classical(made.limits, fill))
+    assert len(seen) == 1 and (seen[0] == hole).all()

@@ -34,6 +34,7 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 RADIUS = 3  # px: neighbourhood of a pixel, as in OpenCV's own examples
+SMALLEST = 32  # px: of a window; a mirrored small picture would have its holes filled over and over
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,12 @@ class Classical:
 
 def telea() -> Predictor:
     """Thin scratches and small spots, at once: fast marching from the border inwards."""
-    return Classical(Limits(256, 1, 1024), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_TELEA))
+    return Classical(Limits(256, 1, 1024, SMALLEST), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_TELEA))
 
 
 def navier_stokes() -> Predictor:
     """Thin scratches and small spots: isophotes carried on into the hole like streamlines."""
-    return Classical(Limits(256, 1, 1024), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_NS))
+    return Classical(Limits(256, 1, 1024, SMALLEST), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_NS))
 
 
 def fsr() -> Predictor:
@@ -78,7 +79,7 @@ def fsr() -> Predictor:
 
     The best profile took 15 to 30 times as long and came out no better on photographs with stroke masks.
     """
-    return Classical(Limits(256, 1, 512), _fsr)
+    return Classical(Limits(256, 1, 512, SMALLEST), _fsr)
 
 
 def shift_map() -> Predictor:
