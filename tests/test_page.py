@@ -23,6 +23,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 import processes  # noqa: E402
 from serving import Gated, Slow, idle, ready, serving, unwanted  # noqa: E402
 
+from retouch.server.problems import CODES  # noqa: E402
 from retouch.server.settings import Settings  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -1003,29 +1004,42 @@ def test_the_chosen_model_is_remembered(browser, site):
 
 
 PROBLEMS = {
-    (413, "image: expected at most 100,000,000 pixels, got 12000 x 10000"): "too large",
-    (422, "expected a hole that leaves known pixels to complete from, got one that covers all"): "Leave some",
-    (429, "1 photographs are being completed and 16 are waiting: come back in 9 s"): "busy",
-    (500, "the model failed; the server's log says why"): "another model",
-    (503, "not done within the time limit of 120 s"): "Paint less",
-    (418, "expected a kettle, got a teapot"): "nothing was changed",
+    "too_many_pixels": ("image: expected at most 100,000,000 pixels, got 12000 x 10000", "too large"),
+    "nothing_known": ("expected a hole that leaves known pixels to complete from", "Leave some"),
+    "busy": ("1 photographs are being completed and 16 are waiting: come back in 9 s", "busy"),
+    "model_failed": ("the model failed; the server's log says why", "another model"),
+    "too_long": ("not done within the time limit of 120 s", "Paint less"),
+    "failed": ("something failed that should not; the server's log says what", "nothing was changed"),
 }
 
 
-@pytest.mark.parametrize(("status", "detail"), PROBLEMS)
-def test_problems_are_said_in_words_for_people(browser, site, status, detail):
-    """What to do stands first, and is announced; the service's own line is beside it."""
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_problems_are_said_in_words_for_people(browser, site, code):
+    """What to do stands first, and is announced; the service's own line is beside it, and decides nothing."""
+    status, (detail, words) = CODES[code][0], PROBLEMS[code]
     with page_at(browser, site.url, expected=(str(status),)) as page:
-        page.route("**/inpaint", lambda route: route.fulfill(status=status, json={"detail": detail}))
+        problem = {"error": code, "detail": detail, "errors": detail}
+        page.route("**/inpaint", lambda route: route.fulfill(status=status, json=problem))
         open_photo(page, encoded(photo()))
         drag(page, (0.45, 0.5), (0.5, 0.5))
         page.click("#complete")
         page.wait_for_selector("#notice.wrong:visible")
         said = page.text_content("#alarm")
-        assert PROBLEMS[status, detail] in said and detail not in said
+        assert words in said and detail not in said
         line = detail[0].upper() + detail[1:] + "."
         assert page.text_content("#notice .detail") == line
         assert page.text_content("#notice span") == said + line
+
+
+def test_what_a_proxy_refuses_is_said_as_what_the_service_refuses(browser, site):
+    """Its answer is no JSON, and may have no words: nginx takes a megabyte where nobody said otherwise."""
+    with page_at(browser, site.url, expected=("413",)) as page:
+        page.route("**/inpaint", lambda route: route.fulfill(status=413, body="<html>413</html>"))
+        open_photo(page, encoded(photo()))
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        page.click("#complete")
+        page.wait_for_selector("#notice.wrong:visible:has-text('too large for the server')")
+        assert "413" in page.text_content("#notice .detail")
 
 
 def test_the_whole_photo_painted_and_a_lost_connection(browser, site):

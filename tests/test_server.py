@@ -2,17 +2,21 @@
 
 import base64
 import contextlib
+import errno
 import http.client
+import importlib.resources
 import inspect
 import io
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
@@ -33,6 +37,7 @@ from retouch import cli, engine
 from retouch import image as images
 from retouch.batch import settings as batch
 from retouch.cli import main
+from retouch.errors import MissingExtraError, ModelError
 
 pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
@@ -40,6 +45,7 @@ from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 from retouch.server import connections
 from retouch.server.asks import IOPAINT, Options
 from retouch.server.bodies import from_json
+from retouch.server.problems import CODES
 from retouch.server.settings import Settings
 from retouch.sharing import Shared
 
@@ -83,6 +89,7 @@ def refused(answer: Any, status: int, *words: str) -> dict[str, str]:
 
 def checked(problem: dict[str, str]) -> dict[str, str]:
     assert set(problem) == {"error", "detail", "errors"} and problem["errors"] == problem["detail"]
+    assert problem["error"] in CODES
     for trace in ("Traceback", "b'", "Error", "<class", "object at", ".py", "NoneType"):
         assert trace not in problem["detail"], problem
     return problem
@@ -627,6 +634,128 @@ def test_pixels_are_counted_before_decoding():
         refused(site.post(INPAINT, files=FORM), 413, "1,000 pixels", "60 x 50")
 
 
+STATUSES = {  # clients rely on them, and on the codes
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "no_address no_model no_folder no_photo",
+    405: "wrong_method",
+    408: "too_slow",
+    409: "exists",
+    413: "too_many_bytes too_many_pixels",
+    415: "wrong_body wrong_format",
+    421: "unknown_host",
+    422: "wrong_field wrong_picture wrong_mask wrong_name damaged nothing_known",
+    429: "busy",
+    500: "failed model_failed not_stored",
+    503: "loading not_installed overloaded stopping too_long",
+    507: "disk_full",
+}
+
+
+def plain_problems(site: Site, bare: Site) -> Iterator[tuple[str, Any]]:
+    """Codes, and requests that are answered with them; the bare server has no folders."""
+
+    def asked(**files: bytes) -> Any:
+        return site.post(INPAINT, files=FORM | files)
+
+    grey, store = "image/png", "/api/v1/outputs/"
+    yield "malformed", raw(site, "GET / of something\r\n\r\n")
+    yield "forbidden", site.post(INPAINT, headers={"Origin": "https://evil.example"})
+    yield "no_address", site.get("/nothing")
+    yield "no_model", site.post("/api/v1/model", json={"name": "nobody"})
+    yield "no_folder", bare.get("/api/v1/photos/a.png")
+    yield "no_folder", bare.put(f"{store}a.png", data=PHOTO)
+    yield "no_photo", site.get("/api/v1/photos/b.png")
+    yield "wrong_method", site.get(INPAINT)
+    yield "too_many_bytes", site.post("/api/v1/model", json={"name": "x" * (1 << 20)})
+    yield "too_many_pixels", asked(image=png_bomb(20_000, 20_000))
+    yield "wrong_body", site.post(INPAINT, data=b"x", headers={"Content-Type": grey})
+    yield "wrong_format", asked(image=b"GIF89a...")
+    yield "wrong_format", site.put(f"{store}a.jpg", data=PHOTO)
+    yield "unknown_host", site.get("/", headers={"Host": "evil.example"})
+    yield "wrong_field", site.post(INPAINT, files=FORM, data={"sedd": "1"})
+    yield "wrong_picture", asked(filled=PHOTO)
+    yield "wrong_mask", asked(mask=png(HOLE[:, :40]))
+    yield "wrong_name", site.put(f"{store}a.exe", data=PHOTO)
+    yield "damaged", asked(image=PHOTO[:2000])
+    yield "damaged", site.post(INPAINT, data=b"{", headers={"Content-Type": "application/json"})
+    yield "nothing_known", asked(mask=png(np.full_like(HOLE, 255)))
+    assert site.put(f"{store}a.png", data=PHOTO).status_code == 201
+    yield "exists", site.put(f"{store}a.png", data=PHOTO)
+
+
+def rare_problems(site: Site, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
+    """Codes of what goes wrong in the server itself."""
+
+    def failing(error: Exception) -> Callable[..., Any]:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return fail
+
+    def stored() -> Any:
+        return site.put("/api/v1/outputs/b.png", data=PHOTO)
+
+    def asked() -> Any:
+        return site.post(INPAINT, files=FORM)
+
+    house = site.house
+    for code, error in {
+        "failed": KeyError("a bug"),
+        "model_failed": ModelError("no such node"),
+        "not_installed": MissingExtraError("this model", "train"),
+    }.items():
+        with patch.context() as its:
+            its.setattr(house.shelf, "get", failing(error))
+            yield code, asked()
+    for code, number in {"not_stored": errno.EACCES, "disk_full": errno.ENOSPC}.items():
+        with patch.context() as its:
+            its.setattr("retouch.writing.atomic_write", failing(OSError(number, "")))
+            yield code, stored()
+    with patch.context() as its:
+        its.setattr("retouch.server.work.threading.Thread", failing(RuntimeError()))
+        yield "overloaded", asked()
+    with patch.context() as its:
+        its.setattr(house.shelf, "loaded", lambda _: None)
+        yield "loading", site.get("/readyz")
+    with patch.context() as its:
+        its.setattr(house.pool, "seconds", 1e-9)
+        yield "too_long", asked()
+    with patch.context() as its:
+        its.setattr(house.pool, "closing", True)
+        yield "stopping", asked()
+    with patch.context() as its:
+        its.setattr(house.pool, "running", house.pool.workers)
+        its.setattr(house.pool, "places", 0)
+        yield "busy", asked()
+
+
+def test_every_problem_has_its_code(tmp_path, monkeypatch, site):
+    """Programs go by the codes, and no kind of problem is without one."""
+    assert {code: status for code, (status, _) in CODES.items()} == {
+        code: status for status, codes in STATUSES.items() for code in codes.split()
+    }
+    with serving(Settings(model="telea", input=tmp_path, output=tmp_path), predictor=Slow()) as own:
+        problems = [*plain_problems(own, site), *rare_problems(own, monkeypatch)]
+    with serving(token="of the server") as own:
+        problems.append(("unauthorized", own.get("/api/v1/models")))
+    with serving(Settings(model="telea", body_seconds=0.01)) as own:
+        head = f"POST {INPAINT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        problems.append(("too_slow", raw(own, head)))
+    for code, answer in problems:
+        status, body = answer if isinstance(answer, tuple) else (answer.status_code, answer.content)
+        problem = checked(json.loads(body))
+        assert (problem["error"], status) == (code, CODES[code][0]), problem
+    assert {code for code, _ in problems} == set(CODES)
+
+
+def test_the_page_has_words_for_problems_that_there_are():
+    page = (importlib.resources.files("retouch") / "page" / "index.html").read_text(encoding="utf-8")
+    worded = set(re.findall(r'data-text="problem-(\w+)"', page))
+    assert worded and worded < set(CODES)
+
+
 # ---- the queue --------------------------------------------------------------------------------------------
 
 
@@ -766,7 +895,7 @@ def test_progress_is_told():
         assert base64.b64decode(result["images"][0].partition(",")[2]) == plain
         wrong = site.post(INPAINT, files=FORM | {"image": b"no"}, headers={"Accept": "text/event-stream"})
         name, problem = events(wrong)[-1]
-        assert (name, problem["status"], problem["error"]) == ("error", 415, "unsupported_type")
+        assert (name, problem["status"], problem["error"]) == ("error", 415, "wrong_format")
         until(lambda: idle(site))
 
 

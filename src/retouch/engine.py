@@ -19,7 +19,7 @@ import numpy.typing as npt
 from retouch import blend as blending
 from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
-from retouch.errors import MaskError, ModelError
+from retouch.errors import MaskError, ModelError, NothingKnownError
 from retouch.image import Patch, Photo
 from retouch.levels import Fill, Level, levels, to_words
 
@@ -102,7 +102,7 @@ def complete(
         return photo
     if hole.all():
         grown = f" after dilating by {dilate} px" if dilate else ""
-        raise MaskError(
+        raise NothingKnownError(
             f"expected a hole that leaves known pixels to complete from, got one that covers all "
             f"{photo.width} x {photo.height} px{grown}"
         )

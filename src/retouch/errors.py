@@ -27,6 +27,10 @@ class MaskError(RetouchError, ValueError):
     """A mask or hole that does not fit its image, or a mask that cannot be drawn as asked."""
 
 
+class NothingKnownError(MaskError):
+    """A hole that covers all of its image."""
+
+
 class ModelError(RetouchError, ValueError):
     """An unknown model, a damaged weight file, or a model that cannot do what was asked."""
 

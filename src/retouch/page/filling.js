@@ -107,7 +107,7 @@ $("#store").onclick = () =>
         await service.store(name, state.current.blob, signal);
         return notice(text("stored", { name }));
       } catch (error) {
-        if (error.status !== 409) throw error; // else there is a file of this name
+        if (error.code !== "exists") throw error; // else there is a file of this name
       }
     }
   });

@@ -1,4 +1,4 @@
-// The service, as the page uses it. What goes wrong is thrown as a ServiceError: with a status,
+// The service, as the page uses it. What goes wrong is thrown as a ServiceError: with a code,
 // it has the service's words (see problems.js); without, the page's own.
 
 import { $, text } from "./texts.js";
@@ -6,9 +6,9 @@ import { $, text } from "./texts.js";
 const KEY = "retouch-token";
 
 export class ServiceError extends Error {
-  constructor(message, status = 0) {
+  constructor(message, code = "") {
     super(message);
-    this.status = status;
+    this.code = code;
   }
 }
 
@@ -25,6 +25,9 @@ function keep(token) {
   if (right) sessionStorage.setItem(KEY, token);
   return right;
 }
+
+// What comes from a proxy before the service has no code.
+const PROXY = { 408: "too_slow", 413: "too_many_bytes", 429: "busy", 502: "stopping", 503: "overloaded", 504: "too_long" };
 
 let asking = null;
 
@@ -65,8 +68,9 @@ async function call(path, options = {}) {
       continue;
     }
     if (response.ok) return response;
-    const problem = await response.json().catch(() => ({ detail: response.statusText }));
-    throw new ServiceError(problem.detail, response.status);
+    const { status, statusText } = response;
+    const { error, detail } = await response.json().catch(() => ({}));
+    throw new ServiceError(detail ?? `${status} ${statusText}`, error ?? PROXY[status] ?? "failed");
   }
 }
 
@@ -108,7 +112,7 @@ export async function complete(photo, mask, filled, options, progress, signal) {
   const response = await call("api/v1/inpaint", { method: "POST", headers, body: form, signal });
   for await (const { event, data } of events(response.body)) {
     if (event === "progress") progress(data.done, data.total);
-    if (event === "error") throw new ServiceError(data.detail, data.status);
+    if (event === "error") throw new ServiceError(data.detail, data.error);
     if (event === "result") {
       return {
         blobs: data.images.map(blobOf),

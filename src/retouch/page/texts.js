@@ -9,6 +9,9 @@ const texts = new Map(
 
 export const $ = (selector) => document.querySelector(selector);
 
+/** Whether there is a message of a name. */
+export const has = (name) => texts.has(name);
+
 /** The message of a name, its {places} filled in. */
 export function text(name, values = {}) {
   return texts.get(name).replace(/\{(\w+)\}/g, (_, key) => values[key]);

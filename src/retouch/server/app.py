@@ -82,7 +82,9 @@ async def _problem(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=GONE)
     if isinstance(error, HTTPException):
-        words = {404: "there is nothing at this address", 405: "this address does not take this method"}
-        detail = words.get(error.status_code, "the request is not as expected")
-        return HttpError(error.status_code, detail, error.headers).response()
+        code, detail = {
+            404: ("no_address", "there is nothing at this address"),
+            405: ("wrong_method", "this address does not take this method"),
+        }.get(error.status_code, ("malformed", "the request is not as expected"))
+        return HttpError(code, detail, error.headers).response()
     return problem_of(error).response()

@@ -149,7 +149,8 @@ def ask_of(request: Request, body: bytes) -> Ask:
             return _ask(decoded(asked.image, "image"), decoded(asked.mask, "mask"), filled, asked)
         case other:
             raise HttpError(
-                415, f"expected a body of multipart/form-data or application/json, got {other[:80] or 'none'}"
+                "wrong_body",
+                f"expected a body of multipart/form-data or application/json, got {other[:80] or 'none'}",
             )
 
 
@@ -160,12 +161,14 @@ def _of_form(form: Mapping[str, bytes | str]) -> Ask:
         if isinstance(value, bytes):
             pictures[name] = value
         elif name != "filled" or value is not None:
-            raise HttpError(422, f"expected a file {name!r} in the form, got {'text' if value else 'none'}")
+            raise HttpError(
+                "wrong_field", f"expected a file {name!r} in the form, got {'text' if value else 'none'}"
+            )
     rest = {name: value for name, value in form.items() if name not in FILES}
     files = [name for name, value in rest.items() if isinstance(value, bytes)]
     if files:
         raise HttpError(
-            422, f"expected the files 'image', 'mask' and 'filled', got another: {files[0][:80]!r}"
+            "wrong_field", f"expected the files 'image', 'mask' and 'filled', got another: {files[0][:80]!r}"
         )
     try:
         options = FormOptions.model_validate(rest)
@@ -197,4 +200,4 @@ def decoded(text: str, field: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise HttpError(422, f"{field}: expected a picture in base64, got something else") from None
+        raise HttpError("wrong_field", f"{field}: expected a picture in base64, got something else") from None

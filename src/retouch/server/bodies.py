@@ -59,14 +59,14 @@ class Bodies:
                         raise _too_large(largest)
                     if self.held > self.room:
                         raise HttpError(
-                            429, "too much is being uploaded: come back later", {"Retry-After": "5"}
+                            "busy", "too much is being uploaded: come back later", {"Retry-After": "5"}
                         )
                     chunks.append(chunk)
         except BaseException as error:
             self.release(size)
             if isinstance(error, TimeoutError):
                 raise HttpError(
-                    408,
+                    "too_slow",
                     f"expected the request's bytes within {self.seconds:g} s, or {SLOWEST:,} a second, "
                     f"got {size:,} of them",
                     {"Connection": "close"},
@@ -82,7 +82,9 @@ class Bodies:
 def _too_large(largest: int) -> HttpError:
     # The connection is closed: what still comes of the body is not read.
     return HttpError(
-        413, f"expected a request of at most {largest:,} bytes, got more", {"Connection": "close"}
+        "too_many_bytes",
+        f"expected a request of at most {largest:,} bytes, got more",
+        {"Connection": "close"},
     )
 
 
@@ -110,7 +112,9 @@ async def small_json(request: Request, bodies: Bodies, model: type[M]) -> M:
         HttpError: 408, 413, 415, 422.
     """
     if type_of(request) != "application/json":
-        raise HttpError(415, f"expected a body of application/json, got {type_of(request)[:80] or 'none'}")
+        raise HttpError(
+            "wrong_body", f"expected a body of application/json, got {type_of(request)[:80] or 'none'}"
+        )
     body = await bodies.read(request, SMALL)
     bodies.release(len(body))
     return from_json(model, body)
@@ -126,7 +130,7 @@ def parts(content_type: str, body: bytes) -> dict[str, bytes | str]:
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise HttpError(422, "expected a boundary in the content type of a form, got none")
+        raise HttpError("damaged", "expected a boundary in the content type of a form, got none")
     form = _Form()
     try:
         parser = MultipartParser(boundary, form.callbacks())
@@ -135,7 +139,7 @@ def parts(content_type: str, body: bytes) -> dict[str, bytes | str]:
     except (FormParserError, ValueError):
         form.whole = False
     if not form.whole:
-        raise HttpError(422, "expected a whole form (multipart/form-data), got a damaged one")
+        raise HttpError("damaged", "expected a whole form (multipart/form-data), got a damaged one")
     return form.parts
 
 
@@ -162,7 +166,7 @@ class _Form:
 
     def _begin(self) -> None:
         if len(self.parts) >= MOST_PARTS:
-            raise HttpError(422, f"expected at most {MOST_PARTS} parts in a form, got more")
+            raise HttpError("wrong_field", f"expected at most {MOST_PARTS} parts in a form, got more")
         self._disposition, self._content = b"", []
 
     def _header(self) -> None:
@@ -175,7 +179,7 @@ class _Form:
         options = parse_options_header(self._disposition)[1]
         name = options.get(b"name", b"").decode(errors="replace")
         if name in self.parts:
-            raise HttpError(422, f"expected the field {name[:80]!r} once, got it twice")
+            raise HttpError("wrong_field", f"expected the field {name[:80]!r} once, got it twice")
         content = b"".join(self._content)
         self.parts[name] = content if b"filename" in options else content.decode(errors="replace")
 

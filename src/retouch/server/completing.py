@@ -179,10 +179,10 @@ def _with_layer(photo: images.Photo, layer: images.Photo) -> images.Photo:
     """
     if (layer.format, layer.mode, layer.depth) != ("PNG", "RGBA", 8):
         got = f"a {layer.format} of {layer.depth}-bit {layer.mode}"
-        raise HttpError(422, f"filled: expected a PNG of 8-bit RGBA, got {got}")
+        raise HttpError("wrong_picture", f"filled: expected a PNG of 8-bit RGBA, got {got}")
     if layer.size != photo.size:
         raise HttpError(
-            422,
+            "wrong_picture",
             f"filled: expected a layer of the image's size, {photo.width} x {photo.height}, "
             f"got one of {layer.width} x {layer.height}",
         )

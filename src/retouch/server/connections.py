@@ -31,7 +31,7 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """To what is no request: in the shape of all problems, where Uvicorn sends plain text."""
-        problem = HttpError(400, "expected a request of HTTP/1.1, got something else").response()
+        problem = HttpError("malformed", "expected a request of HTTP/1.1, got something else").response()
         headers = [*problem.raw_headers, (b"connection", b"close")]
         for event in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),

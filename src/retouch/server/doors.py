@@ -91,17 +91,19 @@ class Doors:
         headers = Headers(scope=scope)
         host = _name(headers.get("host", ""))
         if not (host in self.hosts or _is_address(host)):
-            raise HttpError(421, "expected a Host that the server goes by, got another (see --allow-host)")
+            raise HttpError(
+                "unknown_host", "expected a Host that the server goes by, got another (see --allow-host)"
+            )
         origin = headers.get("origin")
         foreign = origin is not None and _place(origin) != headers.get("host", "")
         if foreign or (headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith(GUARDED)):
-            raise HttpError(403, "requests of other sites' pages are not taken")
+            raise HttpError("forbidden", "requests of other sites' pages are not taken")
         if self.token is not None and scope["path"].startswith(GUARDED):
             kind, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(given.strip().encode(), self.token.encode())
             if not (kind.lower() == "bearer" and right):
                 raise HttpError(
-                    401,
+                    "unauthorized",
                     "expected the server's token: Authorization: Bearer TOKEN",
                     {"WWW-Authenticate": 'Bearer realm="Retouch"'},
                 )

@@ -40,7 +40,9 @@ def names(folder: Path) -> list[str]:
                 and entry.is_file(follow_symlinks=False)
             ]
     except OSError:
-        raise HttpError(404, "the server's input folder cannot be read: it was moved or locked") from None
+        raise HttpError(
+            "no_folder", "the server's input folder cannot be read: it was moved or locked"
+        ) from None
     return sorted(found)[:MOST]
 
 
@@ -51,21 +53,21 @@ def opened(folder: Path | None, name: str, largest: int) -> bytes:
         HttpError: 404 for a name that is not listed or without a folder, 413 for a file that is too large.
     """
     if folder is None:
-        raise HttpError(404, "the server has no input folder (see --input)")
+        raise HttpError("no_folder", "the server has no input folder (see --input)")
     if name not in names(folder):
-        raise HttpError(404, "there is no such photograph in the folder")
+        raise HttpError("no_photo", "there is no such photograph in the folder")
     try:
         number = os.open(
             folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         )
         with open(number, "rb") as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise HttpError(404, "there is no such photograph in the folder")
+                raise HttpError("no_photo", "there is no such photograph in the folder")
             data = file.read(largest + 1)
     except OSError:  # gone, or a link since it was listed
-        raise HttpError(404, "there is no such photograph in the folder") from None
+        raise HttpError("no_photo", "there is no such photograph in the folder") from None
     if len(data) > largest:
-        raise HttpError(413, f"expected a file of at most {largest:,} bytes, got more")
+        raise HttpError("too_many_bytes", f"expected a file of at most {largest:,} bytes, got more")
     return data
 
 
@@ -79,22 +81,26 @@ def store(folder: Path, name: str, data: bytes, max_pixels: int, progress: Progr
     """
     plain = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(plain) or plain.endswith((" ", ".")) or len(plain.encode()) > 200:
-        raise HttpError(422, "expected a plain file name such as photo.png, got something else")
+        raise HttpError("wrong_name", "expected a plain file name such as photo.png, got something else")
     try:
         wanted = images.format_of(plain)
     except ImageError:
-        raise HttpError(422, "expected a name that ends in .png, .jpg, .webp, .tif or .bmp") from None
+        raise HttpError(
+            "wrong_name", "expected a name that ends in .png, .jpg, .webp, .tif or .bmp"
+        ) from None
     photo = images.read(data, max_pixels=max_pixels)
     if photo.format != wanted:
-        raise HttpError(415, f"expected a {wanted} file for this name, got a {photo.format}")
+        raise HttpError("wrong_format", f"expected a {wanted} file for this name, got a {photo.format}")
     if os.path.lexists(folder / plain):  # a link would be followed
-        raise HttpError(409, "there is a file of this name already")
+        raise HttpError("exists", "there is a file of this name already")
     progress(0, 0)  # whoever was told that it is not done in time will store it again
     try:
         writing.atomic_write(folder / plain, data, overwrite=False)
     except FileExistsError:
-        raise HttpError(409, "there is a file of this name already") from None
+        raise HttpError("exists", "there is a file of this name already") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HttpError(507, "the disk of the output folder is full; nothing was stored") from None
-        raise HttpError(500, "the file could not be stored in the output folder") from error
+            raise HttpError(
+                "disk_full", "the disk of the output folder is full; nothing was stored"
+            ) from None
+        raise HttpError("not_stored", "the file could not be stored in the output folder") from error

@@ -75,7 +75,7 @@ def inpaint_routes(house: House) -> APIRouter:
     async def adjust_mask(request: Request) -> Response:
         """Grows, shrinks or inverts the white part of a mask."""
         if type_of(request) != "application/json":
-            raise HttpError(415, "expected a body of application/json, got something else")
+            raise HttpError("wrong_body", "expected a body of application/json, got something else")
         body = await house.bodies.read(request)
         try:
             asked = await asyncio.to_thread(from_json, MaskRequest, body)

@@ -171,7 +171,7 @@ def gallery_routes(house: House) -> APIRouter:
     async def store(name: str, request: Request) -> Response:
         """Stores a picture in the output folder, under a new name."""
         if settings.output is None:
-            raise HttpError(404, "the server has no output folder (see --output)")
+            raise HttpError("no_folder", "the server has no output folder (see --output)")
         folder, body = settings.output, await house.bodies.read(request)
         try:
             await house.work(request, partial(gallery.store, folder, name, body, settings.max_pixels))
@@ -198,9 +198,9 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     async def ready() -> schema.StateAnswer:
         """Whether the current model is loaded and requests are taken."""
         if house.pool.closing:
-            raise HttpError(503, "the server is shutting down")
+            raise HttpError("stopping", "the server is shutting down")
         if house.shelf.loaded(house.shelf.current) is None:
-            raise HttpError(503, "the model is still being loaded", {"Retry-After": "1"})
+            raise HttpError("loading", "the model is still being loaded", {"Retry-After": "1"})
         return state("ready")
 
     @router.get(

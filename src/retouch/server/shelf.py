@@ -47,7 +47,7 @@ class Shelf:
         if name not in self._locks:
             near = difflib.get_close_matches(name[:80], self.names, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self.names)}"
-            raise HttpError(404, f"there is no model {name[:80]!r}: {hint}")
+            raise HttpError("no_model", f"there is no model {name[:80]!r}: {hint}")
         return name
 
     def get(self, name: str) -> Model:

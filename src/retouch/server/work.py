@@ -60,7 +60,7 @@ class Pool:
                 await self._enter()
                 return await self._run(work, tell)
         except TimeoutError:
-            raise HttpError(503, f"not done within the time limit of {self.seconds:g} s") from None
+            raise HttpError("too_long", f"not done within the time limit of {self.seconds:g} s") from None
         except StoppedError:
             raise _closing() from None
 
@@ -71,7 +71,7 @@ class Pool:
         if self.running >= self.workers and len(self.waiting) >= self.places:
             seconds = self._wait_estimate()
             raise HttpError(
-                429,
+                "busy",
                 f"{self.running} photographs are being completed and {len(self.waiting)} are waiting: "
                 f"come back in {seconds} s",
                 {"Retry-After": str(seconds)},
@@ -138,7 +138,9 @@ class Pool:
         except RuntimeError as error:  # as where a container allows no more
             del self._works[done]
             self._leave()
-            raise HttpError(503, "the server cannot start a thread now", {"Retry-After": "10"}) from error
+            raise HttpError(
+                "overloaded", "the server cannot start a thread now", {"Retry-After": "10"}
+            ) from error
         try:
             return await done
         finally:
@@ -169,4 +171,4 @@ class Pool:
 
 
 def _closing() -> HttpError:
-    return HttpError(503, "the server is shutting down", {"Retry-After": "10"})
+    return HttpError("stopping", "the server is shutting down", {"Retry-After": "10"})
