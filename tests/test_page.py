@@ -469,14 +469,23 @@ def test_models_are_chosen_at_a_glance(browser, tiny_model):
         shown = page.inner_text(".model-card:has([value=tiny])")
         assert "Tests." in shown and " dB" in shown and "0.900" not in shown
         heads = page.locator("#model-list h3").all_inner_texts()
-        assert any("Faces" in head and "center, 25\xa0%" in head for head in heads)
+        assert any("Faces" in head and "a hole in the middle, 25\xa0%" in head for head in heads)
+        assert len(heads) == len(set(heads))
         above = """(name) => {
             let e = document.querySelector(`.model-card:has([value=${name}])`);
             while (e.tagName !== "H3") e = e.previousElementSibling;
             return e.textContent;
         }"""
         assert page.evaluate(above, "telea") == page.evaluate(above, "recurrent-scenes")
-        assert page.evaluate(above, "shift-map").endswith("a sample")
+        assert page.evaluate(above, "telea") == page.evaluate(above, "shift-map")
+        assert "dB" not in page.inner_text(".model-card:has([value=shift-map])")  # of other photographs
+        assert page.evaluate(above, "search-faces-mse") == page.evaluate(above, "glcic-faces")
+        figures = page.locator(
+            "h3:first-child ~ .model-card:has(~ h3 + .model-card [value=recurrent-faces]) .figure"
+        )
+        figures = [float(text.split()[0]) for text in figures.all_inner_texts() if "dB" in text]
+        assert len(figures) == 5 and figures == sorted(figures, reverse=True)
+        assert page.evaluate("document.activeElement.value") == "tiny"
         assert "searches" in page.inner_text(".model-card:has([value=search-faces-mse])")
         page.check("[value=telea]")
         assert page.inner_text("#model-name") == "telea"
@@ -488,7 +497,7 @@ def test_models_are_chosen_at_a_glance(browser, tiny_model):
         assert "200 photos" in page.inner_text(".model-card:has([value=telea])")
         assert "scenes256/val, a sample, 5 photos" in page.inner_text(".model-card:has([value=shift-map])")
         dcgan = page.inner_text(".model-card:has([value=dcgan-faces])")
-        assert "center, 25\xa0% of the photo" in dcgan and "faces/val, 1000 photos" in dcgan
+        assert "a hole in the middle, 25\xa0% of the photo" in dcgan and "faces/val, 1000 photos" in dcgan
         page.keyboard.press("Escape")
         open_photo(page, encoded(photo()))
         drag(page, (0.45, 0.5), (0.5, 0.5))

@@ -75,6 +75,7 @@ $("#choose-model").onclick = async () => {
   $("#models").showModal();
   try {
     await fetchModels();
+    $("#model-list :checked").focus(); // arrow keys choose, and a long list shows it
   } catch (error) {
     tell($("#models-error"), error);
   }
