@@ -1192,6 +1192,24 @@ def test_a_phone(browser, site, tmp_path, scheme):
         assert (corner < 80) == (scheme == "dark")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_chosen_is_seen(browser, site, scheme):
+    """An edge of 3 to 1 with the bar, as WCAG 1.4.11 has it: a tint alone is 1.2 to 1."""
+    colours = """() => {
+        const of = (selector) => getComputedStyle(document.querySelector(selector));
+        const { borderTopColor } = of("[aria-checked=true]");
+        return [borderTopColor, of("#tools").backgroundColor].map((colour) => colour.match(/[\\d.]+/g).map(Number));
+    }"""
+    with page_at(browser, site.url, color_scheme=scheme) as page:
+        edge, bar = (np.array(colour) for colour in page.evaluate(colours))
+        assert edge.size == bar.size == 3  # no alpha
+        light = [
+            float(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722))
+            for c in (edge / 255, bar / 255)
+        ]
+        assert (max(light) + 0.05) / (min(light) + 0.05) >= 3
+
+
 @pytest.mark.parametrize(("width", "rows"), [(280, 2), (320, 2), (599, 2), (600, 1), (667, 1)])
 def test_all_tools_fit_a_narrow_window(browser, site, width, rows):
     """320: the narrowest phones, and a desktop's window at four times its size; 600 and more: a phone that lies."""
@@ -1347,6 +1365,35 @@ def test_folders(browser, tmp_path):
             name = f"{most * letter}-original.png"
             until(page, f"document.querySelector('#notice').textContent.includes(' {name}')")
             assert (tmp_path / "done" / name).exists()
+
+
+def test_files_are_named_by_what_they_are(browser, tmp_path):
+    """A JPEG that is named .png is a JPEG; a suffix that is right stays as it is."""
+    settings = Settings(model="telea", input=tmp_path, output=tmp_path)
+    (tmp_path / "old.png").write_bytes(encoded(photo(), "jpeg"))
+    with serving(settings) as site, page_at(browser, site.url) as page:
+        for name, kind, media, original, completed in [
+            ("a.png", "jpeg", "image/png", "a-original.jpg", "a-completed.jpg"),
+            ("b.JPEG", "jpeg", "image/jpeg", "b-original.JPEG", "b-completed.JPEG"),
+            ("c.jpg", "tiff", "image/jpeg", "c-original.tif", "c-completed.tif"),
+            ("d", "webp", "", "d-original.webp", "d-completed.webp"),
+        ]:
+            data = encoded(photo(), kind)
+            open_photo(page, data, name, media)
+            assert downloaded(page, "#download") == (original, data)
+            page.click("#store")
+            until(page, f"document.querySelector('#notice').textContent.includes('{original}')")
+            drag(page, (0.45, 0.5), (0.5, 0.5))
+            fill(page)
+            got, data = downloaded(page, "#download")
+            assert (got, Image.open(io.BytesIO(data)).format) == (completed, kind.upper())
+            page.click("#store")
+            until(page, f"document.querySelector('#notice').textContent.includes('{completed}')")
+            assert (tmp_path / completed).read_bytes() == data
+        page.click("#folder")
+        page.click("#photo-list button[title='old.png']")
+        until(page, "document.querySelector('#notice').textContent.includes('Opened')")
+        assert downloaded(page, "#download")[0] == "old-original.jpg"
 
 
 def test_photos_of_the_folder_are_found_by_name(browser, tmp_path):

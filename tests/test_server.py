@@ -1211,6 +1211,21 @@ def test_photos_are_opened_by_listed_names_only(folders):
         refused(site.put("/api/v1/outputs/a.png", data=PHOTO), 404, "--output")
 
 
+def test_files_are_called_what_they_are(tmp_path):
+    """A JPEG that is named .png, and what is no picture at all."""
+    for name, data in {"a.png": JPEG, "b.jpg": PHOTO, "c.png": b"no", "d.bmp": b""}.items():
+        (tmp_path / name).write_bytes(data)
+    kinds = {"a.png": "image/jpeg", "b.jpg": "image/png"}
+    with serving(Settings(model="telea", input=tmp_path)) as site:
+        for name in site.get("/api/v1/photos").json():
+            answer = site.get(f"/api/v1/photos/{name}")
+            assert answer.content == (tmp_path / name).read_bytes()
+            assert answer.headers["content-type"] == kinds.get(name, "application/octet-stream")
+        wrong = {"image": ("photo.png", JPEG, "image/png"), "mask": ("mask.jpg", MASK, "image/jpeg")}
+        answer = site.post(INPAINT, files=wrong)
+        assert answer.headers["content-type"] == "image/jpeg" and answer.content[:3] == JPEG[:3]
+
+
 def test_thumbnails_are_small_upright_and_of_listed_photos_alone(folders):
     inside, _, output = folders
     turned = Image.Exif()

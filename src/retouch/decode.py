@@ -16,7 +16,7 @@ from PIL.ExifTags import Base as Tag
 
 from retouch import exif, formats, metadata, quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
-from retouch.photo import FOREIGN, FORMATS, JpegTables, Mode, Photo, mode_of
+from retouch.photo import FOREIGN, FORMATS, STARTS, JpegTables, Mode, Photo, mode_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
@@ -97,23 +97,29 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     stream.seek(0)
     if not head:
         raise ImageTypeError(f"expected a picture, got an empty file: {name}")
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImagePlugin.PngImageFile(stream)
-    if head.startswith(b"\xff\xd8\xff"):
-        return JpegImagePlugin.jpeg_factory(stream)
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        # Pillow's decoder makes its canvas when it opens the file: the size has to be known before.
-        width, height, _ = formats.webp_header(stream.read())
-        _check_size(width, height, name, max_pixels)
-        stream.seek(0)
-        return WebPImagePlugin.WebPImageFile(stream)
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return formats.open_tiff(stream, name)
-    if head.startswith(b"BM"):
-        return BmpImagePlugin.BmpImageFile(stream)
+    match kind_of(head):
+        case "PNG":
+            return PngImagePlugin.PngImageFile(stream)
+        case "JPEG":
+            return JpegImagePlugin.jpeg_factory(stream)
+        case "WEBP":
+            # Pillow's decoder makes its canvas when it opens the file: the size has to be known before.
+            width, height, _ = formats.webp_header(stream.read())
+            _check_size(width, height, name, max_pixels)
+            stream.seek(0)
+            return WebPImagePlugin.WebPImageFile(stream)
+        case "TIFF":
+            return formats.open_tiff(stream, name)
+        case "BMP":
+            return BmpImagePlugin.BmpImageFile(stream)
     kind = next((kind for kind, (mark, _) in FOREIGN.items() if mark in head), "")
     what = f"{kind}: {name}" if kind else f"{name} (it begins with {head!r})"
     raise ImageTypeError(f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {what}")
+
+
+def kind_of(head: bytes) -> str | None:
+    """The format, a key of `FORMATS`, of a file that begins with some bytes; None where it is none of them."""
+    return next((kind for kind, start in STARTS.items() if start.match(head)), None)
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:

@@ -1,5 +1,6 @@
 """What a picture is here: the pixels as its file stores them, and all that its output has to keep."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,13 @@ FORMATS: dict[str, tuple[str, ...]] = {  # format: the suffixes that mean it, th
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
+}
+STARTS: dict[str, re.Pattern[bytes]] = {  # format: how its files begin, whatever they are named
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "BMP": re.compile(rb"BM"),
 }
 SUFFIXES = tuple(suffix for usual in FORMATS.values() for suffix in usual)
 # What cannot be read: a mark in the first 16 bytes, and the suffixes that mean it.

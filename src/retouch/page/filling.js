@@ -5,7 +5,7 @@ import { job } from "./job.js";
 import { layerOf } from "./layer.js";
 import { keep, recall } from "./memory.js";
 import { notice, pickOff, save, thumbnails, working } from "./panels.js";
-import { lossy, sizeOf } from "./pictures.js";
+import { lossy, sizeOf, suffixOf } from "./pictures.js";
 import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
 import { $, make, sentence, text } from "./texts.js";
@@ -38,7 +38,8 @@ export async function complete() {
     const answer = await service.complete(photo, mask, filled, chosen, progress, signal);
     const made = [];
     for (const blob of answer.blobs) {
-      made.push({ ...(await page(blob, signal)), label: text("answer", { number: made.length + 1 }) });
+      const suffix = await suffixOf(blob, state.versions[0].suffix);
+      made.push({ ...(await page(blob, signal)), suffix, label: text("answer", { number: made.length + 1 }) });
     }
     signal.throwIfAborted();
     const values = { model: answer.model, seconds: answer.seconds.toFixed(1), notes: answer.notes.join("; ") };
@@ -84,14 +85,12 @@ $("#complete").onclick = complete;
 
 // ---- results ----------------------------------------------------------------------------------------------
 
-const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/bmp": "bmp" };
 const REFUSED = /^\.|[\x00-\x1f\x7f/\\:*?"<>|]/g; // in names, by some system or other
 const LONGEST = 180; // bytes of a photo's name: the service takes 200 with what is added here
 const bytes = (letters) => new TextEncoder().encode(letters.join("")).length;
 const resultName = (number = 1) => {
   const what = state.current === state.versions[0] ? "original" : "completed";
-  const suffix = state.current.suffix ?? SUFFIX[state.current.blob.type] ?? "png"; // a photo keeps its own
-  const end = `${number > 1 ? `-${number}` : ""}.${suffix}`;
+  const end = `${number > 1 ? `-${number}` : ""}.${state.current.suffix}`;
   const name = [...state.name]; // whole letters, also those of two UTF-16 units
   while (bytes(name) > LONGEST) name.pop();
   return `${name.join("")}-${what}${end}`.replace(REFUSED, "-");

@@ -7,7 +7,7 @@ import { job } from "./job.js";
 import { Mask } from "./mask.js";
 import { loadMask } from "./painting.js";
 import { notice, pickOff } from "./panels.js";
-import { blackAndWhite, pictureOf } from "./pictures.js";
+import { blackAndWhite, pictureOf, suffixOf } from "./pictures.js";
 import { advice, tell } from "./problems.js";
 import * as service from "./service.js";
 import { locked, state, steps, view } from "./state.js";
@@ -35,8 +35,8 @@ function open(fetched, fileName, maskBlob = null) {
     }
     const hole = maskBlob && (await pictureOf(maskBlob, signal));
     signal.throwIfAborted();
-    const [, suffix] = /\.(\w{1,5})$/.exec(fileName) ?? [];
-    const original = { ...photo, label: text("original"), suffix };
+    const [, own] = /\.(\w{1,5})$/.exec(fileName) ?? [];
+    const original = { ...photo, label: text("original"), suffix: await suffixOf(blob, own) };
     const before = { ...state };
     const opened = {
       name: fileName.replace(/\.[^.]*$/, "") || "photo",

@@ -6,7 +6,23 @@ import { text } from "./texts.js";
 const SIDE = 16384; // pixels: the longest side that browsers draw
 const ALIKE = /^(\x89PNG|\xff\xd8|BM|RIFF....WEBP)/s; // files that the browser and the server read alike
 
+const KINDS = [
+  // how a file begins, and the suffixes that such a file may have, the usual one first
+  [/^\x89PNG/, ["png"]],
+  [/^\xff\xd8/, ["jpg", "jpeg", "jpe", "jfif"]],
+  [/^RIFF....WEBP/s, ["webp"]],
+  [/^(II[*+]\0|MM\0[*+])/, ["tif", "tiff"]],
+  [/^BM/, ["bmp", "dib"]],
+];
+
 const headOf = async (blob) => String.fromCharCode(...new Uint8Array(await blob.slice(0, 21).arrayBuffer()));
+
+/** The suffix of a file by what it is: its own, unless that means something else. */
+export async function suffixOf(blob, own = "") {
+  const head = await headOf(blob);
+  const [, suffixes] = KINDS.find(([begins]) => begins.test(head));
+  return suffixes.includes(own.toLowerCase()) ? own : suffixes[0];
+}
 
 /** Whether a file loses something each time that it is encoded: a JPEG, or a WebP that is not lossless throughout. */
 export const lossy = async (blob) => /^(\xff\xd8|RIFF....WEBPVP8[^L])/s.test(await headOf(blob));

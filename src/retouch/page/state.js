@@ -7,7 +7,7 @@ import { View } from "./view.js";
 export const state = {
   mask: null, // of the photo that is open
   name: "photo", // of its file, without the suffix
-  versions: [], // pages of the album with a label: the photo as opened, with its suffix; then every result, with { from, hole, notes, made }
+  versions: [], // pages of the album with { label, suffix }: the photo as opened; then every result, with { from, hole, notes, made }
   current: null, // the version that is shown
   model: null, // one of the service's models
   job: null, // AbortController of what is going on

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import retouch
 from retouch import cards
 from retouch.classical import CLASSICAL
-from retouch.encode import format_of
+from retouch.decode import kind_of
 from retouch.engine import BLENDS
 from retouch.methods import METHODS
 from retouch.models import Model
@@ -22,6 +22,8 @@ from retouch.server.completing import MEDIA, THUMBNAIL
 from retouch.server.house import House
 from retouch.server.problems import HttpError, responses
 from retouch.server.work import Progress
+
+OTHER = "application/octet-stream"  # of a file that is no picture, whatever its name says
 
 
 def model_routes(house: House) -> APIRouter:
@@ -132,14 +134,14 @@ def gallery_routes(house: House) -> APIRouter:
             **responses(404, 413),
             200: {
                 "description": "The file.",
-                "content": schema.PICTURES,
+                "content": {media: schema.FILE for media in (*MEDIA.values(), OTHER)},
             },
         },
     )
     async def photo(name: str) -> Response:
         """A photograph of the input folder."""
         data = await asyncio.to_thread(gallery.opened, settings.input, name, settings.max_bytes)
-        return Response(data, media_type=MEDIA[format_of(name)])
+        return Response(data, media_type=MEDIA.get(kind_of(data[:16]) or "", OTHER))
 
     @router.get(
         "/photos/{name}/thumbnail",

@@ -10,9 +10,8 @@ from retouch.server.completing import MEDIA
 PICTURE = {"type": "string", "contentMediaType": "application/octet-stream"}
 NUMBER_HEADER = {"schema": {"type": "integer", "minimum": 0}}
 
-PICTURES: dict[str, Any] = {
-    media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA.values()
-}
+FILE = {"schema": {"type": "string", "format": "binary"}}
+PICTURES: dict[str, Any] = dict.fromkeys(MEDIA.values(), FILE)
 
 
 class InpaintAnswer(BaseModel):
@@ -131,7 +130,7 @@ def inpaint_body() -> dict[str, Any]:
 
 def picture_body() -> dict[str, Any]:
     """The bytes of a picture file as the whole body."""
-    return body_of({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
+    return body_of({"application/octet-stream": FILE})
 
 
 def inpaint_answers() -> dict[int | str, dict[str, Any]]:
@@ -172,6 +171,6 @@ def png_answer(description: str) -> dict[int | str, dict[str, Any]]:
     return {
         200: {
             "description": description,
-            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"image/png": FILE},
         }
     }
