@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import errno
+import gzip
 import http.client
 import importlib.resources
 import inspect
@@ -566,6 +567,18 @@ def test_refused_forms(site, case):
 )
 def test_refused_bodies(site, body, kind, status, word):
     refused(site.post(INPAINT, data=body, headers={"Content-Type": kind} if kind else {}), status, word)
+
+
+def test_what_would_be_left_out_of_account_is_refused(site):
+    """Fields in the address, and bodies that would have to be unpacked first."""
+    refused(site.post(f"{INPAINT}?seed=5", files=FORM), 422, "'seed' in the address")
+    packed = gzip.compress(json.dumps(as_json()).encode())
+    kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = site.post(INPAINT, data=packed, headers=kind)
+    refused(answer, 415, "without Content-Encoding", "gzip")
+    assert answer.headers["accept-encoding"] == "identity"
+    kind["Content-Encoding"] = "identity"
+    assert site.post(INPAINT, json=as_json(), headers=kind).status_code == 200
 
 
 def test_addresses_and_methods(site):

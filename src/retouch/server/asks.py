@@ -140,6 +140,9 @@ def ask_of(request: Request, body: bytes) -> Ask:
     Raises:
         HttpError: 415 for another type, 422 for fields that are not as they should be.
     """
+    if request.query_params:
+        name = next(iter(request.query_params))
+        raise HttpError("wrong_field", f"expected all fields in the body, got {name[:80]!r} in the address")
     match type_of(request):
         case "multipart/form-data":
             return _of_form(parts(request.headers["content-type"], body))

@@ -39,9 +39,16 @@ class Bodies:
         """The whole body; ``release`` has to be called with its length in the end.
 
         Raises:
-            HttpError: 408, 413, or 429 where too many bytes of others are in memory.
+            HttpError: 408, 413, 415, or 429 where too many bytes of others are in memory.
             ClientDisconnect: the client is gone.
         """
+        coding = request.headers.get("content-encoding", "identity").lower()
+        if coding != "identity":
+            raise HttpError(
+                "wrong_body",
+                f"expected a body without Content-Encoding, got one of {coding[:80]}",
+                {"Accept-Encoding": "identity"},
+            )
         largest = self.largest if largest is None else min(largest, self.largest)
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > largest:
