@@ -1115,6 +1115,21 @@ def test_a_photo_and_its_mask_are_dropped_together(page):
     page.evaluate(script, [[mask, "a-mask.png"], [shot, "a.png"]])
     page.wait_for_selector("#complete:enabled")
     assert np.array_equal(mask_of(page), hole > 0)
+    for files in (
+        [[mask, "e.png"], [shot, "e.jpg"]],
+        [[shot, "e.jpg"], [mask, "e.png"]],
+    ):  # named as for the command
+        page.evaluate(script, files)
+        until(
+            page,
+            "import('/state.js').then(({ state }) => !state.job && state.name === 'e' && !state.mask.empty)",
+        )
+        assert np.array_equal(mask_of(page), hole > 0)
+        assert page.title() == "e – Retouch" and "Reading" not in page.text_content("#said")
+        page.keyboard.press("Control+z")
+        page.keyboard.press("Control+z")
+    page.evaluate(script, [[list(encoded(Image.new("L", (320, 240)))), "f-mask.png"], [shot, "f.png"]])
+    page.wait_for_selector("#notice.wrong:visible:has-text('Nothing in this mask is white')")
     page.evaluate(script, [[shot, "b.png"], [shot, "c.png"], [shot, "d.png"]])
     until(
         page, "document.querySelector('#notice').textContent.includes('One photo at a time: b.png is open')"
@@ -1413,6 +1428,27 @@ def test_photos_of_the_folder_are_found_by_name(browser, tmp_path):
         page.keyboard.press("Enter")
         page.wait_for_selector("#complete:enabled")
         assert downloaded(page, "#download")[0] == "Summer 12-original.png"
+
+
+def test_a_folder_is_gone_through_by_keys(browser, tmp_path):
+    """Arrow keys go from photo to photo, and on from the one that was opened last."""
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(encoded(photo(32, 24)))
+    focused = "document.activeElement.title"
+    with serving(Settings(model="telea", input=tmp_path)) as site, page_at(browser, site.url) as page:
+        for number in range(3):
+            page.locator("#folder").press("Enter")
+            page.wait_for_selector("#photo-search:focus")
+            page.keyboard.press("ArrowDown")
+            assert page.evaluate(focused) == str(max(0, number - 1)) + ".png"
+            if number:
+                assert page.get_attribute("[aria-current=true][title]", "title") == f"{number - 1}.png"
+                page.keyboard.press("ArrowDown")
+                page.keyboard.press("ArrowUp")
+                page.keyboard.press("ArrowRight")
+            page.keyboard.press("Enter")
+            until(page, f"document.title.startsWith('{number} ')")
+            until(page, "import('/state.js').then(({ state }) => !state.job)")
 
 
 def test_the_page_says_where_photos_go_and_what_is_kept(browser, tmp_path):

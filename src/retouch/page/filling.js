@@ -148,6 +148,7 @@ export function show(version) {
   const draw = (picture) => view.show(picture, version);
   look(version, draw, () => state.current === version);
   const names = { name: state.name, label: version.label, size: sizeOf(version) };
+  document.title = text("title", names);
   $("#canvas").setAttribute("aria-label", text("photo-shown", names));
   const { notes = [], made = "" } = version;
   $("#notes-button").hidden = !notes.length;

@@ -6,6 +6,8 @@ import { $, make, text } from "./texts.js";
 
 const FEW = 8; // are found without a search
 
+let last = null; // the name of the photo that was taken last: whoever goes through a folder goes on from there
+
 /** Lists the photos of the server's folder; `open(name)` is called with the one that is taken. */
 export async function listPhotos(open) {
   const [dialog, list, search] = [$("#photos"), $("#photo-list"), $("#photo-search")];
@@ -16,10 +18,11 @@ export async function listPhotos(open) {
   try {
     const names = (await service.photos()).sort(new Intl.Collator(undefined, { numeric: true }).compare);
     if (!names.length) $("#photos-error").textContent = text("folder-empty");
-    const take = (name) => (dialog.close(), open(name));
+    const take = (name) => (dialog.close(), open((last = name)));
     const items = names.map((name) => {
       const picture = make("img", { alt: "" });
-      return make("li", {}, make("button", { type: "button", title: name, onclick: () => take(name) }, picture, make("span", {}, name)));
+      const attributes = { type: "button", title: name, "aria-current": name === last && "true", onclick: () => take(name) };
+      return make("li", {}, make("button", attributes, picture, make("span", {}, name)));
     });
     const found = () => items.filter((item) => !item.hidden);
     search.oninput = () => {
@@ -29,13 +32,26 @@ export async function listPhotos(open) {
     };
     search.onkeydown = (event) => {
       if (event.key === "Enter") found()[0]?.firstChild.click();
+      if (event.key !== "ArrowDown") return;
+      const [first, ...others] = found().map((item) => item.firstChild);
+      (others.find((button) => button.title === last) ?? first)?.focus();
+      event.preventDefault();
+    };
+    list.onkeydown = (event) => {
+      const all = found().map((item) => item.firstChild);
+      const across = all.filter(({ offsetTop }) => offsetTop === all[0].offsetTop).length;
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
+      if (!step) return;
+      all[all.indexOf(document.activeElement) + step]?.focus();
+      event.preventDefault();
     };
     search.value = "";
     search.oninput();
     search.hidden = $("#photo-count").hidden = names.length <= FEW;
     list.replaceChildren(...items);
     showSeen(list, dialog);
-    if (!search.hidden) search.focus();
+    list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+    (search.hidden ? list.querySelector("button") : search)?.focus({ preventScroll: true });
   } catch (problem) {
     tell($("#photos-error"), problem);
   }

@@ -52,7 +52,10 @@ function open(fetched, fileName, maskBlob = null) {
       steps.push({ undo: () => enter(before), redo: () => enter(opened), bytes });
       notice(text("opened", before));
     }
-    if (hole) loadMask(hole);
+    if (hole) {
+      loadMask(hole);
+      if (state.mask.empty) notice(text("mask-black"), true);
+    }
     $("#canvas").focus({ preventScroll: true });
   };
   return job("reading", work, complain);
@@ -101,12 +104,23 @@ for (const button of document.querySelectorAll("[data-sample]")) {
   button.onclick = () => sample(button.dataset.sample, "damaged" in button.dataset);
 }
 
+/** Whether a file is a black and white picture: a photo and its mask may have names alike, as for the command. */
+async function looksLikeMask(file) {
+  const picture = await pictureOf(file).catch(() => null);
+  const is = Boolean(picture) && blackAndWhite(picture, 0.03);
+  picture?.close();
+  return is;
+}
+
 /** Opens what was dropped or pasted: a photo, or a photo and its mask; it may be a text or a link instead. */
 async function openGiven({ files }, none) {
   const given = [...files];
   if (!given.length) return locked() || complain(new service.ServiceError(text(none)));
-  const [photos, masks] = [false, true].map((is) => given.filter(({ name }) => /mask/i.test(name) === is));
-  if (photos.length === 1 && masks.length === 1) return openFile(photos[0], masks[0]);
+  if (given.length === 2) {
+    const named = given.map(({ name }) => /mask/i.test(name));
+    const masks = named[0] === named[1] && !locked() ? await Promise.all(given.map(looksLikeMask)) : named;
+    if (masks[0] !== masks[1]) return openFile(given[masks.indexOf(false)], given[masks.indexOf(true)]);
+  }
   const before = state.current;
   await openFile(given[0]);
   if (given.length > 1 && state.current !== before) notice(text("one-at-a-time", { name: given[0].name }));

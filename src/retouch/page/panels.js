@@ -26,13 +26,18 @@ function announce(message, wrong = false) {
   $("#said").textContent = wrong ? "" : message;
 }
 
+let doing = ""; // what was said of it
+
 /** Shows that something is going on; `working(null)` ends it. Without a total the bar only moves. */
 export function working(message, done = 0, total = 0) {
   const panel = $("#working");
   if (panel.hidden) notice(""); // what is said meanwhile stays
-  if (panel.hidden && message) announce(message);
+  if (panel.hidden && message) announce((doing = message));
   panel.hidden = message === null;
-  if (message === null) return;
+  if (message === null) {
+    if ($("#said").textContent === doing) announce(""); // it is over
+    return;
+  }
   $("#working-text").textContent = message;
   const bar = $("#working-bar");
   if (total) {
