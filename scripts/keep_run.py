@@ -51,7 +51,7 @@ def keep(run: Path, kept: Path = KEPT) -> None:
     folder = kept / run.name
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "run.json", (json.dumps(facts(run), indent=2) + "\n").encode())
-    drawn = Image.open(io.BytesIO(plots.png(plots.curves(plots.read_stats(run), run.name))))
+    drawn = Image.open(io.BytesIO(plots.png(plots.curves({run.name: plots.read_stats(run)}))))
     small = io.BytesIO()
     drawn.convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
     atomic_write(folder / "curves.png", small.getvalue())

@@ -368,8 +368,9 @@ def test_runs_of_one_name_are_all_shown(tmp_path: Path) -> None:
         (tmp_path / number / "first" / "stats.jsonl").write_text(f'{{"step": 1, "loss_{number}": 1}}\n' * 3)
     folder = write(tmp_path / "out", [row(0, "a", 25.0)])
     report.report(folder, [tmp_path / "1/first", tmp_path / "2/first"])
-    assert {"loss_1", "loss_2"} <= set(re.findall(r"loss_\d", page_of(folder)[0]))
-    assert {"report-training-first.png", "report-training-first-2.png"} <= {f.name for f in folder.iterdir()}
+    text = page_of(folder)[0]
+    assert {"loss_1", "loss_2"} <= set(re.findall(r"loss_\d", text)) and str(tmp_path / "2/first") in text
+    assert (folder / "report-training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_failures_alone_make_a_page(tmp_path: Path) -> None:
@@ -591,7 +592,7 @@ def test_curves_of_whatever_was_logged(tmp_path: Path, capsys: pytest.CaptureFix
         assert main(["curves", str(run), "--output", str(tmp_path / output)]) == 2
         assert capsys.readouterr().err.startswith(f"retouch: {words}{tmp_path / output}")
     assert (run / "curves.png").read_bytes() == (tmp_path / "mine.png").read_bytes()
-    figure = plots.curves(plots.read_stats(run), "run")
+    figure = plots.curves({"run": plots.read_stats(run)})
     assert [axis.get_title() for axis in figure.axes] == ["critic", "odd name", "late"]
     assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log", "linear"]
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [line["critic"] for line in lines])
@@ -623,9 +624,54 @@ def test_runs_without_curves_are_one_line(
     assert not (tmp_path / "curves.png").exists()
 
 
+def logged(folder: Path, steps: int, batch: int, **more: float) -> Path:
+    folder.mkdir(parents=True)
+    lines = (
+        {"step": s, "images": batch * s, "seconds": s / 2, "loss": 1 / s} | more for s in range(1, steps)
+    )
+    (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_runs_are_compared_in_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [logged(tmp_path / "_a", 121, 4, validation_psnr=25.0), logged(tmp_path / "b", 61, 8, extra=1.0)]
+    assert main(["curves", *map(str, runs), "--by", "images"]) == 0
+    assert "120 lines of" in (said := capsys.readouterr().out) and "60 lines of" in said
+    assert main(["curves", *map(str, runs)]) == 2  # what lies there is not a run's own picture
+    assert "expected a new output file" in capsys.readouterr().err
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    figure = plots.curves(
+        {title: plots.read_stats(run) for title, run in plots.titles(runs).items()}, "images"
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["validation_psnr", "loss", "extra"]
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["_a", "b"]
+    held_out, loss, extra = figure.axes
+    assert loss.get_xlabel() == "images seen" and len(held_out.lines) == 1  # no mean of what has no noise
+    assert [(line.get_color(), line.get_xdata()[-1]) for line in loss.lines] == [
+        ("C0", 480), ("C0", 480), ("C1", 480), ("C1", 480),
+    ]  # fmt: skip
+    assert {line.get_color() for line in extra.lines} == {"C1"}
+    smoothed = [np.diff(line.get_xdata()[[0, -1]])[0] for line in loss.lines[1::2]]
+    assert smoothed[0] == pytest.approx(smoothed[1], abs=8)  # both means go over as many images
+    with pytest.raises(DataError, match="b: expected lines with images, got some without"):
+        plots.curves({"a": plots.read_stats(runs[0]), "b": [{"step": 1.0, "loss": 1.0}]}, "images")
+
+
+def test_runs_have_names_that_tell_them_apart(tmp_path: Path) -> None:
+    runs = [tmp_path / "1" / "run", tmp_path / "2" / "run", tmp_path / "other", tmp_path / "1/../other"]
+    (tmp_path / "1").mkdir()
+    assert list(plots.titles(runs)) == [str(runs[0]), str(runs[1]), "other"]
+    runs = {f"run{n}": [{"step": 1.0, "loss": 1.0}] for n in range(23)}
+    lines = plots.curves(runs).axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 23
+
+
 def test_values_that_are_not_finite_do_not_stop_a_curve() -> None:
     rows = [{"step": float(s), "loss": float("nan") if s == 3 else 1.0 / s} for s in range(1, 9)]
-    assert plots.png(plots.curves(rows, "run")).startswith(b"\x89PNG")
+    assert plots.png(plots.curves({"run": rows})).startswith(b"\x89PNG")
 
 
 def test_all_metrics_have_words() -> None:

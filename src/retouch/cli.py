@@ -255,8 +255,8 @@ app.command(
 app.command(
     "retouch.commands:curves",
     name="curves",
-    help="Draw the curves of a training run.",
-    help_epilogue="Example: retouch curves runs/first --output curves.png",
+    help="Draw the curves of training runs, of several in one picture.",
+    help_epilogue="Example: retouch curves runs/first runs/second --by images --output compared.png",
 )
 
 

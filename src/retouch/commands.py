@@ -5,10 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from retouch import plots
 from retouch.errors import DataError
 from retouch.evaluate import Settings
 from retouch.evaluate import evaluate as run_evaluation
+from retouch.plots import Along
 from retouch.terminal import counted, say
+from retouch.writing import atomic_write, check_new
 
 
 def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> int:
@@ -42,7 +45,7 @@ def report(
     Args:
         results: The folder of "retouch evaluate", or its results.jsonl.
         model: Whose differences from each other one to show; by default those of the best.
-        run: Training runs whose curves to show; may be repeated.
+        run: Training runs whose curves to compare; may be repeated.
         card: A model's card to write the means into.
         name: What the photographs are called in the card.
     """
@@ -57,23 +60,25 @@ def report(
     say(f"{page}: open it in a browser; the same in Markdown: {text}")
 
 
-def curves(run: Path, /, *, output: Path | None = None, overwrite: bool = False) -> None:
-    """Draw the training curves of a run.
+def curves(
+    runs: tuple[Path, ...], /, *, output: Path | None = None, by: Along = "step", overwrite: bool = False
+) -> None:
+    """Draw the training curves of a run, or of several for comparison.
 
     Args:
-        run: The folder of the training run.
-        output: A PNG; by default RUN/curves.png, which is replaced.
+        runs: The folders of the training runs.
+        output: A PNG; by default RUN/curves.png, which is replaced; of several runs curves.png here, which is not.
+        by: What stands along the axis: steps, images seen (which compares runs of other batches), or seconds.
         overwrite: Replace the output if it exists.
     """
-    from retouch import plots
-    from retouch.writing import atomic_write, check_new
-
-    target = output or run / "curves.png"
+    named = plots.titles(runs)
+    own = output is None and len(named) == 1
+    target = output or (runs[0] if own else Path()) / "curves.png"
     if target.suffix.lower() != ".png":
         raise DataError(f"expected an output that ends in .png, got {target}")
-    if output and not overwrite:
+    if not own and not overwrite:
         check_new(target)
-    rows = plots.read_stats(run)
-    data = plots.png(plots.curves(rows, run.resolve().name))
-    atomic_write(target, data, overwrite=overwrite or output is None)
-    say(f"{target}: {len(rows)} lines of {run / 'stats.jsonl'}")
+    drawn = {title: plots.read_stats(run) for title, run in named.items()}
+    atomic_write(target, plots.png(plots.curves(drawn, by)), overwrite=overwrite or own)
+    lines = [f"{len(drawn[title])} lines of {run / 'stats.jsonl'}" for title, run in named.items()]
+    say(f"{target}: {', '.join(lines)}")

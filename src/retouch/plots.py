@@ -3,9 +3,9 @@
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,13 @@ BIN = 0.05  # of the picture: width of the bins of hole size
 COUNTERS = ("step", "images", "seconds", "images_per_second")
 WIDE = 10.0  # inches
 MARKERS = "os^Dv*"
-SMOOTH = 12  # a curve's running mean goes over this part of it
+SMOOTH = 12  # a curve's running mean goes over this part of the shortest run
+FEW = 20  # points of a curve that are marked
+DASHES = ("-", "--", ":")
+LETTERS = 110  # in a line of a legend
+Stats = dict[str, float]  # a line of stats.jsonl
+Along = Literal["step", "images", "seconds"]
+ALONG: dict[Along, str] = {"step": "steps", "images": "images seen", "seconds": "seconds"}
 
 
 def _figure(rows: int, columns: int, height: float) -> Any:
@@ -114,7 +120,7 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
 # ---- training ---------------------------------------------------------------------------------------------
 
 
-def read_stats(run: Path) -> list[dict[str, float]]:
+def read_stats(run: Path) -> list[Stats]:
     """The lines of a run's ``stats.jsonl``; a last one that was cut off is left out.
 
     Raises:
@@ -144,31 +150,83 @@ def read_stats(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def curves(rows: Sequence[dict[str, float]], title: str) -> Any:
-    """A panel for every value that the run logged, whatever it is: thin as logged, thick its running mean.
+def titles(runs: Sequence[Path]) -> dict[str, Path]:
+    """The runs by their names; those of one name by their paths. A run that is named twice is one."""
+    once = list({run.resolve(): run for run in runs}.values())
+    names = [run.resolve().name for run in once]
+    return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, once, strict=True)}
+
+
+def curves(runs: Mapping[str, Sequence[Stats]], by: Along = "step") -> Any:
+    """A panel for every value that a run logged, whatever it is, held-out figures first; a colour for each run.
+
+    Thin as logged, thick the running mean, of all runs over the same distance along the axis. Held-out figures, which
+    are of the same photographs each time, and the learning rate are shown as they are.
+
+    Args:
+        runs: title -> what ``read_stats`` gives.
+        by: what stands along the axis.
 
     Raises:
-        DataError: nothing but counters.
+        DataError: nothing but counters, or lines without ``by``.
     """
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in COUNTERS]
+    every = dict.fromkeys(name for rows in runs.values() for row in rows for name in row)
+    names = sorted((name for name in every if name not in COUNTERS), key=lambda name: not _held_out(name))
+    title = ", ".join(runs)
     if not names:
         raise DataError(f"{title}: expected losses beside the counters, got none")
+    without = [run for run, rows in runs.items() if any(by not in row for row in rows)]
+    if without:
+        raise DataError(f"{without[0]}: expected lines with {by}, got some without")
+    several = len(runs) > 1
+    across = max(1, LETTERS // (max(map(len, runs)) + 8))  # names in a line of the legend
     columns = min(3, len(names))
     lines = math.ceil(len(names) / columns)
-    figure, axes = _figure(lines, columns, 2.6 * lines + 0.4)
+    figure, axes = _figure(lines, columns, 2.6 * lines + 0.2 + 0.2 * math.ceil(len(runs) / across))
     for axis in axes[len(names) :]:
         axis.remove()
     for axis, name in zip(axes, names, strict=False):
-        points = np.array([(row["step"], row[name]) for row in rows if name in row])
-        finite = points[np.isfinite(points[:, 1])]
-        width = max(1, len(finite) // SMOOTH)
-        axis.plot(*finite.T, lw=0.7, alpha=0.45 if width > 1 else 1.0, color="C0")
-        if width > 1:
-            mean = np.convolve(finite[:, 1], np.full(width, 1 / width), mode="valid")
-            axis.plot(finite[width - 1 :, 0], mean, lw=1.8, color="C0")
-        positive = finite[:, 1]
-        if len(positive) and positive.min() > 0 and positive.max() > 50 * positive.min():
+        shown = [
+            np.array([(row[by], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))])
+            for rows in runs.values()
+        ]
+        spans = [points[-1, 0] - points[0, 0] for points in shown if len(points)]
+        noisy = spans and name != "lr" and not _held_out(name)
+        for number, points in enumerate(shown):
+            if len(points):
+                _curve(axis, points, min(spans) / SMOOTH if noisy else 0.0, number, several)
+        values = np.concatenate([points[:, 1] for points in shown if len(points)] or [np.empty(0)])
+        if len(values) and values.min() > 0 and values.max() > 50 * values.min():
             axis.set_yscale("log")
-        axis.set(title=_label(name), xlabel="step")
-    figure.suptitle(_label(title))
+        axis.set(title=_label(name), xlabel=ALONG[by])
+    if several:
+        from matplotlib.lines import Line2D
+
+        keys = [Line2D([], [], lw=2.5, **_look(number)) for number in range(len(runs))]
+        figure.legend(
+            keys, [_label(run) for run in runs], loc="outside upper left", ncols=across, frameon=False
+        )
+    else:
+        figure.suptitle(_label(title))
     return figure
+
+
+def _held_out(name: str) -> bool:
+    return name.startswith("validation_")
+
+
+def _look(number: int) -> dict[str, Any]:
+    """A colour; after ten of them other dashes."""
+    return {"color": f"C{number % 10}", "ls": DASHES[number // 10 % len(DASHES)]}
+
+
+def _curve(axis: Any, points: np.ndarray, span: float, number: int, several: bool) -> None:
+    """One run's (n, 2) points, and their running mean over ``span`` where that holds more than one of them."""
+    step = (points[-1, 0] - points[0, 0]) / max(1, len(points) - 1)
+    width = int(span / step) if step > 0 else 0
+    if width < 2:
+        axis.plot(*points.T, marker="o" if len(points) <= FEW else "", ms=3, lw=1.4, **_look(number))
+        return
+    axis.plot(*points.T, lw=0.7, alpha=0.25 if several else 0.45, **_look(number))
+    mean = np.convolve(points[:, 1], np.full(width, 1 / width), mode="valid")
+    axis.plot(points[width - 1 :, 0], mean, lw=1.8, **_look(number))

@@ -60,7 +60,7 @@ def report(folder: Path, runs: Sequence[Path] = (), model: str | None = None) ->
 
     Args:
         folder: of the results, or the file ``results.jsonl`` itself.
-        runs: training runs whose curves to show.
+        runs: training runs whose curves to compare.
         model: whose differences from each other one to show; the best by default.
 
     Raises:
@@ -76,7 +76,8 @@ def report(folder: Path, runs: Sequence[Path] = (), model: str | None = None) ->
         raise DataError(f"{path}: expected a model among {', '.join(order) or 'none'}, got {model}")
     groups = summary.groups(found.measured, order)
     figures = _figures(rows, order, groups)
-    training = {name: plots.curves(plots.read_stats(run), title) for name, title, run in _named(runs)}
+    stats = {title: plots.read_stats(run) for title, run in plots.titles(runs).items()}
+    training = {"training": plots.curves(stats)} if stats else {}
     content = _content(found, groups, order, path.parent, model)
     page, text = path.with_name("report.html"), path.with_name("report.md")
     drawn, curves = ([plots.svg(figure) for figure in some.values()] for some in (figures, training))
@@ -86,17 +87,6 @@ def report(folder: Path, runs: Sequence[Path] = (), model: str | None = None) ->
     markdown = _markdown(content, list(figures), list(training))
     atomic_write(text, markdown.encode("utf-8", "backslashreplace"))
     return page, text
-
-
-def _named(runs: Sequence[Path]) -> list[tuple[str, str, Path]]:
-    """For each run the name of its plot and its title; runs of one name in several folders are numbered."""
-    found: dict[str, tuple[str, str, Path]] = {}
-    for run in runs:
-        title, number = run.resolve().name, 1
-        while (name := f"training-{title}" + (f"-{number}" if number > 1 else "")) in found:
-            number += 1
-        found[name] = (name, title if number == 1 else str(run), run)
-    return list(found.values())
 
 
 def _figures(rows: list[Row], order: Sequence[str], groups: Sequence[Group]) -> dict[str, Any]:
