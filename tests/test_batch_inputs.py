@@ -54,6 +54,21 @@ def test_outputs_of_a_list_that_no_file_can_have(
     assert capsys.readouterr().err.count("\n") == 1 and not Path("out").exists()
 
 
+def test_a_model_that_is_none_is_told_before_any_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("retouch.batch.run.load", loaded)
+    Path("jobs.csv").write_text(
+        "image,mask,output,model\np/a.png,m/a.png,b.png,\np/a.png,m/a.png,c.png,telae\n"
+    )
+    assert batch("jobs.csv", "out") == 2
+    assert capsys.readouterr().err.startswith("retouch: jobs.csv, line 3: expected a model, got 'telae'")
+    assert not Path("out").exists()
+
+
 def test_outputs_of_a_list_that_a_file_can_have() -> None:
     outputs = ["x.png", "x/y.png", "x.png.d/z.png", f"{'x' * 251}.png", "\udcff.png", ".h.png"]
     write_list(*outputs)

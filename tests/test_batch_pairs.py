@@ -264,7 +264,21 @@ BAD_LISTS = [
     ('image,mask\np/a.jpg,"m/a.png\n', r"jobs.csv, line \d: expected CSV"),
     (
         "image,mask,output\np/a.jpg,m/a.png,o.png\np/b.png,m/a.png,./o.png\n",
-        r"got o.png for .*a.jpg and .*b.png",
+        r"line 3: expected an output of its own, got o.png, as on lists/jobs.csv, line 2\Z",
+    ),
+    ("image,mask\np/b.png,p/b.png\n", r"line 2: expected a photo and its mask, got lists/p/b.png for both"),
+    (
+        "image,mask,model\np/a.jpg,m/a.png,telae\n",
+        r"line 2: expected a model, got 'telae': did you mean telea",
+    ),
+    ("image,mask,model\np/a.jpg,m/a.png,no.onnx\n", r"line 2: no.onnx: expected the weights of a model"),
+    (
+        "image,mask,model\np/a.jpg,m/a.png,lists\n",
+        r"line 2: lists: expected .* got a folder without checkpoint",
+    ),
+    (
+        "image,mask,model\np/a.jpg,m/a.png,fsr\np/b.png,m/a.png,x\n",
+        r"jobs.csv, line 3: expected a model, got 'x'",
     ),
 ]
 

@@ -11,7 +11,10 @@ from typing import Any
 from retouch import image as images
 from retouch import results
 from retouch.batch import storage
-from retouch.errors import DataError, ImageError
+from retouch.cards import SUFFIXES, shipped_names
+from retouch.classical import CLASSICAL
+from retouch.errors import DataError, ImageError, RetouchError
+from retouch.models import load
 from retouch.own import PYTHON
 
 KINDS = (".csv", ".jsonl")
@@ -48,10 +51,29 @@ def read(path: str) -> list[Entry]:
     if not lines:
         raise DataError(f"{path}: expected lines with photos and masks, got none")
     folders = {folder for _, entry in lines for folder in _folders(entry.output)}
+    owner = dict[str, str]()
     for where, entry in lines:
         if entry.output in folders:
             raise DataError(f"{where}: expected an output that is no folder of another's, got {entry.output}")
+        other = owner.setdefault(os.path.normcase(entry.output), where)
+        if other != where:
+            raise DataError(f"{where}: expected an output of its own, got {entry.output}, as on {other}")
+    for model, where in {entry.model: where for where, entry in reversed(lines)}.items():
+        _check_model(model, where)
     return [entry for _, entry in lines]
+
+
+def _check_model(model: str, where: str) -> None:
+    """Raises DataError for what no model can be; those that are there are not loaded yet."""
+    known = not model or model.startswith("hf:") or model in shipped_names() or model in CLASSICAL
+    if known or os.path.isdir(os.path.join(model, "checkpoint")):
+        return
+    if model.lower().endswith(SUFFIXES) and os.path.isfile(model):
+        return
+    try:
+        load(model)
+    except RetouchError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _folders(output: str) -> Iterator[str]:
@@ -98,6 +120,8 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
         if name in NEEDED and not str(value).strip():
             raise DataError(f"{where}: expected a path for {name}, got none")
     image, mask = (_from(folder, row[name]) for name in NEEDED)
+    if image == mask:
+        raise DataError(f"{where}: expected a photo and its mask, got {image} for both")
     output = row.get("output") or _own_name(row["image"])
     try:
         images.format_of(output)
