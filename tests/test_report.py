@@ -143,7 +143,53 @@ def test_models_are_compared_on_photos_that_all_measured() -> None:
     large, small = summary.groups(rows)
     assert (large.models, len(large.photos)) == (("a", "b"), 99)  # one failure costs one photo, not a table
     assert (small.models, small.photos) == (("a", "b", "slow"), tuple(range(10, 20)))
+    assert (large.there, large.lacking, small.lacking) == (
+        100,
+        {"a": 0, "b": 1},
+        {"a": 0, "b": 1, "slow": 90},
+    )
     assert small.estimates["slow"]["psnr"].mean - small.estimates["a"]["psnr"].mean == pytest.approx(10)
+
+
+def test_a_models_failures_are_told_wherever_a_mean_stands(tmp_path: Path) -> None:
+    """Its failures cost every model of the table those photos, and the table says so."""
+    failed = {"photo": 0, "name": "0.png", "masks": "center", "model": "ours", "error": "no"}
+    rows = [row(p, m, 20.0 + p, "center", ssim=0.9) for m in ("ours", "telea") for p in range(20)]
+    rows = [failed if (one["photo"], one["model"]) == (0, "ours") else one for one in rows]
+    del rows[-1][
+        "ssim"
+    ]  # as of a photo that is too small: no mean of the others stands beside one without it
+    folder = write(tmp_path / "out", rows)
+    report.report(folder)
+    text, markdown = page_of(folder)[0], (folder / "report.md").read_text()
+    for said in (text, markdown):
+        assert "center, 19 of 20 photos" in said and "ours lacks 1." in said
+    (group,) = summary.groups([one for one in rows if "error" not in one])
+    means = {model: (of["psnr"].photos, of["ssim"].photos) for model, of in group.estimates.items()}
+    assert means == {"ours": (19, 18), "telea": (19, 18)}
+    assert "18 photos" in tables.quality(group, ["ssim"]).rows[0][1].note
+    drawn = plots.by_hole([one for one in rows if "psnr" in one], ["ours", "telea"], ["psnr"])
+    assert not np.array_equal(*(line.get_ydata() for line in drawn.axes[0].lines))
+    alike = [one for one in rows if one["photo"] in group.photos]
+    assert report._alike(rows, [group]) == alike  # ... and so a plot of these shows no difference
+    card = tmp_path / "ours.json"
+    card.write_text(tiny_card(b"", "ours").to_json(), encoding="utf-8")
+    report.into_card(folder, card, "photos")
+    written = [q for q in parse_card(card.read_bytes(), "").quality if q["data"] == "photos"]
+    assert [(q["model"], q["photos"], q["psnr"]) for q in written] == [
+        ("ours", 18, 29.5), ("telea", 18, 29.5),
+    ]  # fmt: skip
+
+
+def test_a_model_with_few_photos_is_in_the_papers_table_with_their_number() -> None:
+    rows = protocol_rows("wgan")
+    slow = [one | {"model": "slow"} for one in rows if one["model"] == "ours" and one["photo"] == 0]
+    table = tables.as_printed(PROTOCOLS["wgan"], summary.groups([*rows, *slow]))
+    assert table.heads[-1] == "slow" and table.rows[0][-1].note == "1 photo" and not table.rows[0][-1].best
+    recurrent = protocol_rows("recurrent")
+    slow = [one | {"model": "slow"} for one in recurrent if one["model"] == "ours" and one["photo"] == 0]
+    table = tables.as_printed(PROTOCOLS["recurrent"], summary.groups([*recurrent, *slow]))
+    assert table.heads[-1] == "slow" or "slow" in {line[0].text for line in table.rows}
 
 
 def test_features_become_distances_of_sets() -> None:
@@ -330,7 +376,7 @@ def test_one_photo_has_no_interval(tmp_path: Path) -> None:
     folder = write(tmp_path / "out", [row(0, "a", 25.0), row(0, "b", 24.0)])
     report.report(folder)
     for text in (page_of(folder)[0], (folder / "report.md").read_text()):
-        assert "1 photograph: a has the highest PSNR, 25.00 dB, 1.00 dB more than b, the next." in text
+        assert "1 photo: a has the highest PSNR, 25.00 dB, 1.00 dB more than b, the next." in text
         assert ": )" not in text
 
 

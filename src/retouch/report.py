@@ -89,12 +89,18 @@ def report(folder: Path, runs: Sequence[Path] = (), model: str | None = None) ->
     return page, text
 
 
+def _alike(rows: list[Row], groups: Sequence[Group]) -> list[Row]:
+    """Those of the photos that the tables are of: the same for all models but those with comparisons of their own."""
+    of = {key: set(group.photos) for key, group in summary.widest(groups).items()}
+    return [row for row in rows if row["photo"] in of.get((row["masks"], row["model"]), ())]
+
+
 def _figures(rows: list[Row], order: Sequence[str], groups: Sequence[Group]) -> dict[str, Any]:
     names = [name for name in PLOTTED if any(name in row for row in rows)][:2]
     if not names:
         return {}
     largest = {group.masks: group for group in reversed(groups)}
-    figures = {"by-hole": plots.by_hole(rows, order, names)}
+    figures = {"by-hole": plots.by_hole(_alike(rows, groups), order, names)}
     if len(order) > 1:
         figures["by-time"] = plots.by_time([largest[masks] for masks in sorted(largest)], order, names)
     return figures
@@ -165,11 +171,10 @@ def _in_short(group: Group) -> str:
         if found.verdict == "better"
         else "These photographs do not tell the two apart."
     )
-    photos = f"{len(group.photos):,} photographs" if len(group.photos) > 1 else "1 photograph"
     interval = f" (95\N{NO-BREAK SPACE}% interval of the difference: {low} to {high})" if low else ""
     return (
-        f"{group.masks}, {photos}: {first} has the highest PSNR, {mean} dB, {more} dB more than {second}, "
-        f"the next{interval}. {shown}"
+        f"{group.masks}, {tables.photos(group)}: {first} has the highest PSNR, {mean} dB, {more} dB more than "
+        f"{second}, the next{interval}. {shown}"
     )
 
 
@@ -325,10 +330,14 @@ def into_card(folder: Path, card: Path, data: str | None) -> int:
             f"{card}: expected figures of the card's own weights, got those of others named {own}"
         )
     rows = [row | {"model": there.name} if row["model"] == own else row for row in rows]
-    new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, tables.on_card(there.method))
+    names = [one for one in tables.on_card(there.method) if any(one in row for row in rows)]
+    rows = [
+        row for row in rows if all(one in row for one in names)
+    ]  # a line's figures are of the same photos
+    new = tables.card_rows(summary.groups(rows, summary.ranked(rows)), name, names)
     if not new:
         raise DataError(f"{os.fspath(folder)}: expected measured rows for a card, got none")
-    names = {row["data"] for row in new}
-    kept = tuple(row for row in there.quality if row["data"] not in names)
+    named = {row["data"] for row in new}
+    kept = tuple(row for row in there.quality if row["data"] not in named)
     atomic_write(card, replace(there, quality=(*kept, *new)).to_json().encode())
     return len(new)

@@ -27,11 +27,12 @@ ALL = METRICS | NETWORK | SETS
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its 95 % interval, NaN where it has none."""
+    """A mean and its 95 % interval, NaN where it has none; how many photos it is of."""
 
     mean: float
     low: float
     high: float
+    photos: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,17 @@ class Group:
     Args:
         masks: the holes' name.
         photos: numbers.
-        values: model -> name of the figure -> (photos,), NaN where a photo has none.
+        lacking: model -> how many photos it has not measured that others, here or elsewhere, have with these holes.
+        there: how many photos were measured with these holes by any model.
+        values: model -> name of the figure -> (photos,), NaN where a photo has none of one of the models.
         estimates: model -> name -> mean and interval; also of sets (``metrics.SETS``), which have none.
         seconds: model -> the median of its times.
     """
 
     masks: str
     photos: tuple[int, ...]
+    lacking: dict[str, int]
+    there: int
     values: dict[str, dict[str, Floats]]
     estimates: dict[str, dict[str, Estimate]]
     seconds: dict[str, float]
@@ -92,6 +97,10 @@ def figures_in(rows: Sequence[Row]) -> list[str]:
 def groups(rows: Sequence[Row], order: Sequence[str] = ()) -> list[Group]:
     """The comparisons that the rows allow, by holes, the one with the most photos first.
 
+    All figures of one are of the same photos, which all its models have: the photos that a model fails on are
+    seldom the easy ones, and its mean without them stands beside no other's with them. Where that would cost the others
+    more than a tenth of theirs, they have a comparison of their own.
+
     Args:
         rows: without failures.
         order: of the models; those that it does not name come after, by their name.
@@ -107,6 +116,7 @@ def groups(rows: Sequence[Row], order: Sequence[str] = ()) -> list[Group]:
     for masks in sorted(table):
         left = dict(sorted(table[masks].items(), key=lambda item: -len(item[1])))
         covered: dict[str, dict[int, Row]] = {}
+        there = len(set.union(*map(set, left.values())))
         while left:
             most = len(next(iter(left.values())))
             alike = {model: left.pop(model) for model in list(left) if len(left[model]) >= COVERAGE * most}
@@ -116,13 +126,21 @@ def groups(rows: Sequence[Row], order: Sequence[str] = ()) -> list[Group]:
                 ranks = {model: place for place, model in enumerate(order)}
                 models = sorted(covered, key=lambda model: (ranks.get(model, len(ranks)), model))
                 chosen = {model: [covered[model][photo] for photo in photos] for model in models}
-                found.append(_group(masks, photos, chosen, originals))
+                lacking = {model: there - len(covered[model]) for model in models}
+                found.append(_group(masks, photos, lacking, there, chosen, originals))
     return found
+
+
+def widest(found: Sequence[Group]) -> dict[tuple[str, str], Group]:
+    """(holes, model) -> of the comparisons that the model is in, the one with the most photos."""
+    return {(group.masks, model): group for group in reversed(found) for model in group.models}
 
 
 def _group(
     masks: str,
     photos: list[int],
+    lacking: dict[str, int],
+    there: int,
     rows: dict[str, list[Row]],
     originals: Mapping[int, npt.NDArray[np.float16]],
 ) -> Group:
@@ -131,17 +149,22 @@ def _group(
         model: {name: np.array([row.get(name, np.nan) for row in of], np.float64) for name in names}
         for model, of in rows.items()
     }
+    for name in names:  # of photos that all have it of, among the models that have it at all
+        has = [of[name] for of in values.values() if np.isfinite(of[name]).any()]
+        for one in has:
+            one[~np.isfinite(has).all(axis=0)] = np.nan
     stacked = np.array([values[model][name] for model in values for name in names])
     found = iter(estimates(stacked.reshape(len(rows) * len(names), len(photos)).T))
     tables = {model: {name: _possible(next(found), metric_of(name)) for name in names} for model in rows}
     for model, of in rows.items():
         tables[model] |= {
-            name: Estimate(value, np.nan, np.nan) for name, value in _of_sets(of, originals).items()
+            name: Estimate(value, np.nan, np.nan, count)
+            for name, (value, count) in _of_sets(of, originals).items()
         }
     seconds = {
         model: float(np.median([row.get("seconds", np.nan) for row in of])) for model, of in rows.items()
     }
-    return Group(masks, tuple(photos), values, tables, seconds)
+    return Group(masks, tuple(photos), lacking, there, values, tables, seconds)
 
 
 def _possible(estimate: Estimate, metric: metrics.Metric) -> Estimate:
@@ -151,20 +174,22 @@ def _possible(estimate: Estimate, metric: metrics.Metric) -> Estimate:
     return replace(estimate, low=max(estimate.low, metric.perfect))
 
 
-def _of_sets(rows: list[Row], originals: Mapping[int, npt.NDArray[np.float16]]) -> dict[str, float]:
-    """The figures that a set of photos has and a photo has not."""
+def _of_sets(
+    rows: list[Row], originals: Mapping[int, npt.NDArray[np.float16]]
+) -> dict[str, tuple[float, int]]:
+    """The figures that a set of photos has and a photo has not, and of how many photos."""
     found = {}
     if all("mse" in row for row in rows):
         mean = np.average(
             [row["mse"] for row in rows], weights=[row["height"] * row["width"] for row in rows]
         )
-        found["psnr_pooled"] = float(metrics.decibels(np.array(mean / 255**2)))
+        found["psnr_pooled"] = float(metrics.decibels(np.array(mean / 255**2))), len(rows)
     pairs = [(originals[row["photo"]], features(row)) for row in rows
              if "features" in row and row["photo"] in originals]  # fmt: skip
     if len(pairs) >= LEAST:
         real, fake = map(np.stack, zip(*pairs, strict=True))
-        found["frechet"] = metrics.frechet_distance(real, fake)
-        found["kernel"] = metrics.kernel_distance(real, fake, paired=True)
+        found["frechet"] = metrics.frechet_distance(real, fake), len(pairs)
+        found["kernel"] = metrics.kernel_distance(real, fake, paired=True), len(pairs)
     return found
 
 
@@ -188,7 +213,7 @@ def estimates(values: Floats) -> list[Estimate]:
     bounds[:, usable] = mean[usable] + (found - mean[usable]) * np.array(
         [_widening(n) for n in count[usable]]
     )
-    return [Estimate(*map(float, column)) for column in zip(mean, *bounds, strict=True)]
+    return [Estimate(*map(float, three), int(n)) for *three, n in zip(mean, *bounds, count, strict=True)]
 
 
 def _widening(count: int) -> float:

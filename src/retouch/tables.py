@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from retouch.cards import Card
 from retouch.metrics import Metric
 from retouch.protocols import PROTOCOLS, Printed, Protocol
-from retouch.summary import Estimate, Group, differences, metric_of
+from retouch.summary import Estimate, Group, differences, metric_of, widest
 
 MAIN = ("psnr", "psnr_pooled", "ssim", "lpips", "l1", "perceptual", "ms_ssim", "frechet", "kernel")
 REGIONAL = ("psnr_hole", "ssim_hole", "l1_hole", "psnr_band", "ssim_band", "l1_band")
@@ -59,12 +59,15 @@ def number(value: float, metric: Metric, *, sign: bool = False) -> str:
     return "" if math.isnan(value) else f"{value:{'+' if sign else ''}.{metric.digits}f}"
 
 
-def _cell(estimate: Estimate | None, name: str, *, best: bool = False, sign: bool = False) -> Cell:
+def _cell(estimate: Estimate | None, name: str, of: int, *, best: bool = False, sign: bool = False) -> Cell:
+    """A mean and its interval; and of how many photos it is, where that is another number than ``of``."""
     if estimate is None or math.isnan(estimate.mean):
         return Cell("–")
     metric = metric_of(name)
     low, high = (number(value, metric, sign=sign) for value in (estimate.low, estimate.high))
-    return Cell(number(estimate.mean, metric, sign=sign), f"{low} to {high}" if low and high else "", best)
+    notes = [f"{low} to {high}"] if low and high else []
+    notes += [_count(estimate.photos)] if estimate.photos != of else []
+    return Cell(number(estimate.mean, metric, sign=sign), "\n".join(notes), best)
 
 
 def _best(values: Iterable[float], metric: Metric) -> float:
@@ -80,19 +83,21 @@ def quality(group: Group, names: Sequence[str], *, timed: bool = True) -> Table:
     best = {
         name: _best((of[name].mean for of in group.estimates.values()), metric_of(name)) for name in names
     }
+    shown = len(group.photos)
     rows = tuple(
         (
             label(model),
-            *(_cell(of[name], name, best=round(of[name].mean, metric_of(name).digits) == best[name])
+            *(_cell(of[name], name, shown, best=round(of[name].mean, metric_of(name).digits) == best[name])
               for name in names),
             *([Cell(_seconds(group.seconds[model]))] if timed else []),
         )
         for model, of in group.estimates.items()
     )  # fmt: skip
     return Table(
-        f"{group.masks}, {_photos(group)}",
+        f"{group.masks}, {photos(group)}",
         ("model", *map(head, names), *(["seconds a photo"] if timed else [])),
         rows,
+        _left_out(group),
     )
 
 
@@ -109,15 +114,31 @@ def compared(group: Group, model: str) -> Table | None:
         cells = []
         for name in names:
             one = by[other, name]
-            cell = _cell(one.estimate, name, sign=True)
+            cell = _cell(one.estimate, name, len(group.photos), sign=True)
             note = f"{one.verdict}\n{cell.note}" if cell.note else one.verdict
             cells.append(Cell(cell.text, note, one.verdict == "better"))
         rows.append((label(f"{model} against {other}"), *cells))
-    return Table(f"{group.masks}, {_photos(group)}", ("", *map(head, names)), tuple(rows))
+    return Table(f"{group.masks}, {photos(group)}", ("", *map(head, names)), tuple(rows))
 
 
-def _photos(group: Group) -> str:
-    return f"{len(group.photos):,} photo{'s' * (len(group.photos) != 1)}"
+def photos(group: Group) -> str:
+    """``18 of 20 photos`` where two of them lack a model of the group."""
+    shown = len(group.photos)
+    return f"{shown:,} of {_count(group.there)}" if shown < group.there else _count(shown)
+
+
+def _count(number: int) -> str:
+    return f"{number:,} photo{'s' * (number != 1)}"
+
+
+def _left_out(group: Group) -> tuple[str, ...]:
+    """Whose failures, or rows not measured yet, cost the group its photos."""
+    lacking = [f"{model} lacks {number:,}" for model, number in group.lacking.items() if number]
+    if not lacking:
+        return ()
+    return (
+        f"Means over the photographs that all models here have; of the {group.there:,}, {', '.join(lacking)}.",
+    )
 
 
 def _seconds(value: float) -> str:
@@ -129,22 +150,25 @@ def _seconds(value: float) -> str:
 
 def as_printed(protocol: Protocol, found: Sequence[Group]) -> Table:
     """The paper's table with our models beside its columns."""
+    by = widest(found)
     largest = {group.masks: group for group in reversed(found)}  # the first of each kind has the most photos
     kinds = [masks.replace(":", " ") for masks in protocol.masks if masks.replace(":", " ") in largest]
-    models = list(dict.fromkeys(model for kind in kinds for model in largest[kind].models))
+    models = list(dict.fromkeys(model for group in found if group.masks in kinds for model in group.models))
     columns = list(dict.fromkeys((one.label, one.table) for one in protocol.printed))
     title = f"{protocol.paper}: the paper's figures, then ours"
-    counts = ", ".join(sorted({_photos(largest[kind]) for kind in kinds})) or "no photos"
+    counts = ", ".join(sorted({photos(largest[kind]) for kind in kinds})) or "no photos"
     terms = f"Ours: {counts} of {protocol.size} x {protocol.size} px. The paper: {protocol.data}."
     notes = (terms, *protocol.differences)
 
     def ours(kind: str, model: str, name: str) -> Cell:
         values = [largest[kind].estimates[m][name].mean for m in largest[kind].models
                   if name in largest[kind].estimates[m]]  # fmt: skip
-        estimate = largest[kind].estimates.get(model, {}).get(name)
+        group = by.get((kind, model))
+        estimate = group.estimates[model].get(name) if group else None
         digits = metric_of(name).digits
-        best = estimate is not None and round(estimate.mean, digits) == _best(values, metric_of(name))
-        return _cell(estimate, name, best=best)
+        alike = estimate is not None and group is largest[kind]
+        best = alike and round(estimate.mean, digits) == _best(values, metric_of(name))
+        return _cell(estimate, name, len(largest[kind].photos), best=best)
 
     if protocol.layout == "across":
         heads = ("", "holes", *(f"{name} ({table})" for name, table in columns), *models)
@@ -168,7 +192,8 @@ def as_printed(protocol: Protocol, found: Sequence[Group]) -> Table:
     measured = [
         (label(model), label(kind), *(ours(kind, model, metric) for metric in protocol.metrics))
         for kind in kinds
-        for model in largest[kind].models
+        for model in models
+        if (kind, model) in by
     ]
     return Table(title, heads, (*printed, *measured), notes)
 
