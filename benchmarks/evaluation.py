@@ -74,7 +74,10 @@ def overhead_row(model: str, photos: int, repeats: int) -> Row:
             evaluate(settings)
             middle = time.perf_counter()
             terms = Terms(folder / f"completed-{turn}", None, 0, None, None, 1)
-            jobs = [Job(n, source, MASKS, model, False) for n, source in enumerate(sources.index(data))]
+            jobs = [
+                Job(n, source, source.path, MASKS, model, False)
+                for n, source in enumerate(sources.index(data))
+            ]
             for _ in in_processes(2, 1, only_completed, ((terms, job) for job in jobs)):
                 pass
             if turn:  # the first warms the caches of the file system

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import tarfile
 from contextlib import closing
 from pathlib import Path
 
@@ -204,6 +205,31 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     with pytest.raises(TrainingError, match=r"empty\.png: expected a photo"):
         data.decode(sources.index((str(tmp_path),))[0])
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (("set",), ["a/x.png", "b/s.tar/./1.png", "b/s.tar/2.png", "b/x.png"]),
+        (("./set/",), ["a/x.png", "b/s.tar/./1.png", "b/s.tar/2.png", "b/x.png"]),
+        (("set/b/s.tar",), ["./1.png", "2.png"]),
+        (("set/a/x.png",), ["x.png"]),
+        (("set/*/x.png",), ["a/x.png", "b/x.png"]),
+        (("set/*/*.tar", "set/a=1"), ["b/s.tar/./1.png", "b/s.tar/2.png", "a/x.png"]),
+        (("[set]",), ["x.png"]),
+    ],
+)
+def test_names_tell_photos_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...], names: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("set/a/x.png", "set/b/x.png", "[set]/x.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"")
+    with tarfile.open("set/b/s.tar", "w") as shard:
+        for name in ("./1.png", "2.png"):
+            shard.addfile(tarfile.TarInfo(name))
+    assert sources.names(sources.index(data), data) == names
 
 
 def test_fingerprint_follows_names_and_not_places(folder: Path, tmp_path: Path) -> None:

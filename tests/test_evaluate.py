@@ -141,6 +141,21 @@ def test_shards_and_crops(tmp_path: Path, smooth_pixels: Callable[[int, int], np
     assert "psnr" in found["c.png"]
 
 
+def test_photos_of_one_name_are_told_apart(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their paths in the folder that was given, wherever that lies; of several folders, in what holds them."""
+    for folder in ("set/a", "set/b"):
+        shutil.copytree(data, tmp_path / folder)
+    evaluate.evaluate(settings(tmp_path / "set", tmp_path / "out", photos=8))
+    names = sorted(row["name"] for row in results.read(tmp_path / "out").rows)
+    assert names == sorted(f"{folder}/{n}.png" for folder in "ab" for n in range(4))
+    monkeypatch.chdir(tmp_path)
+    both = Settings(data=("set/a", "./set/b"), output=Path("both"), model=("telea",), masks=(STROKES,))
+    evaluate.evaluate(both)
+    assert sorted(row["name"] for row in results.read(tmp_path / "both").rows) == names
+
+
 def test_a_photo_smaller_than_the_model_is_measured(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)

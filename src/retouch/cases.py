@@ -48,6 +48,7 @@ class Job:
     Args:
         number: of the photo in the index.
         source: where it is.
+        name: of the photo in the results.
         masks: as asked for; empty for the features of the photo itself.
         model: name, a folder of pictures completed elsewhere, or ``ORIGINAL``.
         keep: whether to keep the pictures.
@@ -56,6 +57,7 @@ class Job:
 
     number: int
     source: Source
+    name: str
     masks: str
     model: str
     keep: bool
@@ -63,10 +65,9 @@ class Job:
 
     @property
     def about(self) -> Row:
-        name = self.source.name or Path(self.source.path).name
         return {
             "photo": self.number,
-            "name": name.encode("utf-8", "backslashreplace").decode(),
+            "name": self.name.encode("utf-8", "backslashreplace").decode(),
             "masks": masks_name(self.masks),
             "model": self.model,
             **self.sums,

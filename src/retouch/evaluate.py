@@ -221,12 +221,13 @@ def _check_same(rows: list[Row], sums: Sums, output: Path) -> None:
 
 def _jobs(settings: Settings, index: tuple[Source, ...], sums: Sums) -> Iterator[Job]:
     """All of them, photo by photo in the seed's order."""
+    names = sources.names(index, settings.data)
     for place, (number, source) in enumerate(_photos(settings, index)):
         keep = place < settings.pictures
         if settings.features:
-            yield Job(number, source, "", ORIGINAL, False)
+            yield Job(number, source, names[number], "", ORIGINAL, False)
         for spec, model in itertools.product(dict.fromkeys(settings.masks), dict.fromkeys(settings.model)):
-            yield Job(number, source, spec, model, keep, _own(sums, spec, model))
+            yield Job(number, source, names[number], spec, model, keep, _own(sums, spec, model))
 
 
 def _photos(settings: Settings, index: tuple[Source, ...]) -> Iterator[tuple[int, Source]]:
@@ -247,6 +248,7 @@ def _telling(settings: Settings, index: tuple[Source, ...], sums: Sums) -> list[
     """
     rows = results.read(settings.output).measured if settings.pictures else []
     order = [name for name in ranked(rows) if name != ORIGINAL]
+    names = sources.names(index, settings.data)
     jobs = []
     for spec in dict.fromkeys(settings.masks):
         group = [row for row in rows if row["masks"] == cases.masks_name(spec)]
@@ -254,7 +256,7 @@ def _telling(settings: Settings, index: tuple[Source, ...], sums: Sums) -> list[
         ahead = next((name for name in order if name in there), "")
         asked = [name for name in order if name in settings.model]
         for photo, name in itertools.product(extremes(group, ahead), asked):
-            job = Job(photo, index[photo], spec, name, True, _own(sums, spec, name))
+            job = Job(photo, index[photo], names[photo], spec, name, True, _own(sums, spec, name))
             if not (settings.output / cases.picture_of(job.about)).exists():
                 jobs.append(job)
     return jobs

@@ -65,6 +65,26 @@ def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[So
     return tuple(sources)
 
 
+def names(sources: Sequence[Source], data: Sequence[str]) -> list[str]:
+    """The photos' paths in the folder or shard of ``data``, or in what all of several lie in, with ``/``.
+
+    They tell all photos of the index apart, and are the same wherever the set lies.
+    """
+    root = os.path.join(os.path.commonpath([os.path.abspath(_fixed(_split(spec)[0])) for spec in data]), "")
+    paths = (os.path.join(os.path.abspath(source.path), "") + source.name for source in sources)
+    return [path.removeprefix(root).rstrip(os.sep).replace(os.sep, "/") for path in paths]
+
+
+def _fixed(path: str) -> str:
+    """A folder or shard itself, the folder of a photo, and that of a pattern before its first wildcard."""
+    if os.path.isdir(path) or (os.path.isfile(path) and path.lower().endswith(".tar")):
+        return path
+    path = os.path.dirname(path)
+    while not os.path.isdir(path) and glob.has_magic(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def fingerprint(sources: Sequence[Source]) -> str:
     """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
     digest = hashlib.sha256()
