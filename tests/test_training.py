@@ -29,13 +29,13 @@ from small import STATE
 from torch import Tensor, nn
 
 import retouch
-from retouch import sources
+from retouch import plots, sources
 from retouch.errors import DataError, TrainingError
 from retouch.training import checkpoints, data, loop
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.loop import Finished, train
 from retouch.training.process import restored
-from retouch.training.progress import progress
+from retouch.training.progress import logs, progress
 from retouch.training.settings import Settings, configure
 
 NEVER = 1 << 30  # steps
@@ -200,6 +200,17 @@ def test_the_logs_are_means_over_their_steps(photos: str, tmp_path: Path) -> Non
     each = [line["total"] for line in stats(tmp_path / "each")]
     means = [line["total"] for line in stats(tmp_path / "thirds")]
     assert means == pytest.approx([sum(each[:3]) / 3, sum(each[3:]) / 3])
+
+
+def test_a_loss_is_not_logged_as_a_metric(tmp_path: Path) -> None:
+    """1 - SSIM falls as a run gets better; its setting is ``ssim``. Logs of before are read alike."""
+    state = {"step": 2, "images": 8, "seconds": 1.0, "sums": {"ssim": 0.4, "total": 1.0}}
+    with logs(tmp_path, state | {"counts": {"ssim": 2, "total": 2}}, quiet=False) as log:
+        log(8.0, {"validation_ssim": 0.9})
+    (row,) = stats(tmp_path)
+    assert (row["ssim_loss"], row["validation_ssim"], row["total"]) == (0.2, 0.9, 0.5) and "ssim" not in row
+    (tmp_path / "stats.jsonl").write_text('{"step": 2, "psnr": -2.0, "ssim": 0.2}\n')
+    assert plots.read_stats(tmp_path) == [{"step": 2, "psnr_loss": -2.0, "ssim_loss": 0.2}]
 
 
 def test_a_seed_gives_a_run_and_another_seed_another(photos: str, tmp_path: Path) -> None:
@@ -842,7 +853,7 @@ def lines(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
     state = {"step": 10, "images": 40, "seconds": 5.0}
     with progress(settings("photos", Path(), steps=20), state, quiet=False, console=console) as show:
         state |= {"step": 15, "images": 60, "seconds": 10.0}
-        show({"total": 0.25})
+        show({"total": 0.25, "psnr": -2.0, "validation_psnr": 25.0})
     console.file.close()
     return console.export_text()
 
@@ -851,6 +862,8 @@ def lines(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_progress_shows_rate_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = lines(terminal, monkeypatch)
     for part in ("75%", "step 15", "4.0 images/s", "0:00:05 left", "total 0.25"):
+        assert part in shown
+    for part in ("psnr_loss -2", "validation_psnr 25"):
         assert part in shown
 
 

@@ -235,6 +235,11 @@ SETS: dict[str, Metric] = {
 REGIONS = ("", "_hole", "_band")  # endings of the names: whole image, hole only, border of the hole
 
 
+def loss_name(name: str) -> str:
+    """What logs call a loss: ``ssim_loss`` for 1 - SSIM, whose setting is ``ssim``; for a metric, more is better."""
+    return f"{name}_loss" if name in METRICS and METRICS[name].higher else name
+
+
 def band(hole: Hole, width: int = BAND) -> npt.NDArray[np.bool_]:
     """(B, 1, H, W) bool: the pixels of the hole that lie at most so many px from a known one."""
     border = np.zeros(hole.shape, np.bool_)

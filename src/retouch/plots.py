@@ -11,6 +11,7 @@ import numpy as np
 
 from retouch.errors import DataError, needs
 from retouch.masks import KINDS
+from retouch.metrics import loss_name
 from retouch.results import Row
 from retouch.summary import Group
 from retouch.tables import head
@@ -123,6 +124,8 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
 def read_stats(run: Path) -> list[Stats]:
     """The lines of a run's ``stats.jsonl``; a last one that was cut off is left out.
 
+    Runs of earlier versions called some losses as metrics are; here they have the names of today.
+
     Raises:
         DataError: there is none, or it is not what ``retouch train`` writes.
     """
@@ -137,7 +140,7 @@ def read_stats(run: Path) -> list[Stats]:
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if line.endswith("\n"):
             try:
-                rows.append({str(k): float(v) for k, v in json.loads(line).items()})
+                rows.append({loss_name(str(k)): float(v) for k, v in json.loads(line).items()})
             except (ValueError, TypeError, AttributeError) as error:
                 raise DataError(f"{path}, line {number}: expected a line of numbers, got {error}") from error
     without = sum("step" not in row for row in rows)

@@ -1,8 +1,9 @@
 """The one training loop, for any method: batches, steps, averages, logs, checkpoints.
 
     RUN/checkpoint/       the newest state: see checkpoints.py
-    RUN/stats.jsonl       one line per ``log_every`` steps: means of what the method's steps returned; now and then
-                          figures of photographs that are held out (``validation.py``)
+    RUN/stats.jsonl       one line per ``log_every`` steps: means of what the method's steps returned (a loss with a
+                          metric's name, where less is better, as ``ssim_loss``); now and then figures of photographs
+                          that are held out (``validation.py``)
     RUN/tensorboard/      the same, for TensorBoard
     RUN/samples/*.png     original, damaged, completed with the averaged weights; named after the step
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from retouch.errors import TrainingError
+from retouch.metrics import loss_name
 from retouch.terminal import bar
 from retouch.training.settings import Settings
 from retouch.writing import atomic_write
@@ -40,7 +41,7 @@ def progress(
             passed = max(state["seconds"] - seconds, 1e-9)
             done, left = _left(settings, state, (state["step"] - step) / passed)
             rate = (state["images"] - images) / passed
-            losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            losses = "  ".join(f"{loss_name(name)} {value:.4g}" for name, value in values.items())
             show(done, f"{done:4.0%}  step {state['step']}  {rate:.1f} images/s  {left} left  {losses}")
 
         yield told
@@ -115,7 +116,7 @@ def logs(
         raise TrainingError(f"{run}: expected to write logs, got {error}") from error
 
     def log(rate: float, figures: dict[str, float]) -> None:
-        means = {name: total / state["counts"][name] for name, total in state["sums"].items()}
+        means = {loss_name(name): total / state["counts"][name] for name, total in state["sums"].items()}
         record = {name: state[name] for name in ("step", "images", "seconds")}
         record |= {"images_per_second": rate} | means | figures
         try:
