@@ -452,7 +452,8 @@ def test_pictures_completed_elsewhere_are_one_for_each_photo(data: Path, tmp_pat
         evaluate.evaluate(known)
     (made / "more").mkdir()
     shutil.move(made / "2.png", made / "more")
-    with pytest.raises(DataError, match=r"^expected a picture named 2 in .*made, got none$"):
+    lacks = r"^1 photos lack their picture, .*/photos/2\.png the first: expected a picture named 2 in .*made, got none$"
+    with pytest.raises(DataError, match=lacks):
         evaluate.evaluate(known)
     shutil.copy(data / "2.png", made)
     with pytest.raises(DataError, match=r"several kinds of holes, got no strokes-0\.1-0\.2 in it$"):
@@ -540,7 +541,8 @@ def test_a_models_failure_is_recorded(data: Path, tmp_path: Path, monkeypatch: p
         ({"masks": ("strokes:0.2-0.1",)}, MaskError, "lo <= hi"),
         ({"protocol": "wgam", "masks": ()}, DataError, "expected a protocol among wgan"),
         ({"protocol": "wgan"}, DataError, "--protocol without --masks"),
-        ({"lpips": "nowhere"}, FileNotFoundError, "no feature network at nowhere"),
+        ({"lpips": "squeze"}, DataError, "expected --lpips as alex, vgg, squeeze or a folder, got squeze"),
+        ({"lpips": "."}, FileNotFoundError, "no feature network at squeeze"),
         ({"features": Path("nowhere")}, FileNotFoundError, "no feature network at nowhere"),
         ({"lpips": "alex"}, RetouchError, "torchvision"),
     ],
@@ -686,9 +688,9 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*options, str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
     assert re.search(r"^failed: \S*bad.*: expected a PNG, .*$", said, re.MULTILINE)
-    assert "out: 5 rows measured; 1 are failures" in said and "next: retouch report" in said
+    assert "out: 4 rows measured, 1 failed" in said and "next: retouch report" in said
     assert main([*options, str(tmp_path / "out")]) == 1
-    assert "out: 1 rows measured, 4 were there; 1 are failures" in capsys.readouterr().out
+    assert "out: 0 rows measured, 4 were there, 1 failed" in capsys.readouterr().out
     assert main([*options, str(tmp_path / "out"), "--seed", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

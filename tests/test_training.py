@@ -486,6 +486,17 @@ def test_the_last_steps_are_logged(photos: str, tmp_path: Path) -> None:
     assert [line["step"] for line in stats(tmp_path / "run")] == [2, 3]
 
 
+def test_a_run_that_time_ends_is_logged_and_measured(photos: str, tmp_path: Path) -> None:
+    """However few its steps; resumed, its steps since the last whole line are in that line, as if it had not ended."""
+    held_out = make_photos(tmp_path / "held_out", 3)
+    known = {"log_every": 1000, "validate_every": 1000, "validate": (held_out,), "steps": None}
+    finished = run(photos, tmp_path / "run", minutes=0.001 / 60, **known)
+    (line,) = stats(tmp_path / "run")
+    assert (finished.why, line["step"]) == ("minutes", finished.step) and "validation_psnr" in line
+    again = run(photos, tmp_path / "run", resume=True, **(known | {"steps": finished.step + 2}))
+    assert [line["step"] for line in stats(tmp_path / "run")] == [again.step]
+
+
 def test_a_run_among_its_photos_is_no_photo(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -685,7 +696,7 @@ def test_resume_refuses_another_method_and_other_photos(photos: str, tmp_path: P
     with pytest.raises(TrainingError, match="method = 'tiny' to resume it, got 'other'"):
         train("other", settings(photos, tmp_path / "run", resume=True), entry=ENTRY)
     (Path(photos) / "3.png").unlink()
-    with pytest.raises(TrainingError, match="photos"):
+    with pytest.raises(TrainingError, match=rf"run's own photos \(10 of {photos}\) to resume it, got others"):
         run(photos, tmp_path / "run", resume=True)
 
 

@@ -20,13 +20,13 @@ def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> int:
         done = run_evaluation(settings, progress)
     there = f", {done.found} were there" if done.found else ""
     failed = (
-        f'; {done.failures} are failures (see "error" in them), which the same command tries again'
+        f', {done.failures} failed (see "error" in their rows; the same command tries them again)'
         if done.failures
         else ""
     )
     if done.first:
         say(f"failed: {done.first}")
-    say(f"{settings.output}: {done.made} rows measured{there}{failed}")
+    say(f"{settings.output}: {done.made - done.failures} rows measured{there}{failed}")
     say(f"next: retouch report {settings.output}")
     return 1 if done.failures else 0
 

@@ -118,6 +118,8 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
     sums = {"model": weights, "masks": holes}
     for name in elsewhere:
         _check_elsewhere(name, settings, index, weights[name])
+    if settings.lpips and settings.lpips not in BACKBONES and not Path(settings.lpips).is_dir():
+        raise DataError(f"expected --lpips as {', '.join(BACKBONES)} or a folder, got {settings.lpips}")
     cases.networks(settings.lpips, settings.features, settings.cores)
     about = _about(settings, index)
     if not results.path_of(settings.output).exists():
@@ -171,12 +173,22 @@ def _check_elsewhere(folder: str, settings: Settings, index: tuple[Source, ...],
                 f"{folder}: expected a folder for each of several kinds of holes, got no {name} in it"
             )
         taken: dict[str, Source] = {}
+        lacking: dict[str, DataError] = {}
         for _, source in _photos(settings, index):
-            other = taken.setdefault(cases.named_as(source, there, fingerprint), source)
+            try:
+                picture = cases.named_as(source, there, fingerprint)
+            except DataError as error:
+                lacking[source.label] = error
+                continue
+            other = taken.setdefault(picture, source)
             if other != source:
                 raise DataError(
                     f"{there}: expected a picture for each photo, got one for {other.label} and {source.label}"
                 )
+        for label, error in lacking.items():
+            raise DataError(
+                f"{len(lacking)} photos lack their picture, {label} the first: {error}"
+            ) from error
 
 
 def _sum_of_files(folder: str) -> str:

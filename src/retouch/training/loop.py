@@ -295,8 +295,9 @@ def _train(
                 for name, value in values.items():  # a stage, or every n-th step, has values of its own
                     state["sums"][name] = state["sums"].get(name, 0.0) + value
                     state["counts"][name] = state["counts"].get(name, 0) + 1
-                due, last = state["step"] % settings.log_every == 0, state["step"] == settings.steps
-                figures = validate() if last or state["step"] % settings.validate_every == 0 else {}
+                due, last = state["step"] % settings.log_every == 0, stop or state["step"] == settings.steps
+                measured = (last and stop < SIGNAL) or state["step"] % settings.validate_every == 0
+                figures = validate() if measured else {}
                 newest = figures or newest
                 show(values | newest)
                 if due or last:

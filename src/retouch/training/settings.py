@@ -209,7 +209,15 @@ def check_same(
     kept_config = plain(type(config)()) | state["config"]
     pairs += [(name, kept, asked_config.get(name)) for name, kept in sorted(kept_config.items())]
     pairs += [(name, kept_settings[name], asked[name]) for name in FIXED]
-    pairs += [("photos (sha256 of their names and sizes)", state["data_sha256"], data)]
     for name, kept, got in pairs:
         if kept != got:
-            raise TrainingError(f"{run}: expected the run's own {name} = {kept!r} to resume it, got {got!r}")
+            raise TrainingError(
+                f"{run}: expected the run's own {name} = {kept!r} to resume it, got {got!r} "
+                "(--resume takes the options that the run began with)"
+            )
+    if data != state["data_sha256"]:
+        own = ", ".join(kept_settings["data"])
+        raise TrainingError(
+            f"{run}: expected the run's own photos ({state['photos']} of {own}) to resume it, got others, or files "
+            "of other names or sizes"
+        )
