@@ -185,10 +185,10 @@ def _check_elsewhere(folder: str, settings: Settings, index: tuple[Source, ...],
                 raise DataError(
                     f"{there}: expected a picture for each photo, got one for {other.label} and {source.label}"
                 )
-        for label, error in lacking.items():
+        for label, first in lacking.items():
             raise DataError(
-                f"{len(lacking)} photos lack their picture, {label} the first: {error}"
-            ) from error
+                f"{len(lacking)} photos lack their picture, {label} the first: {first}"
+            ) from first
 
 
 def _sum_of_files(folder: str) -> str:

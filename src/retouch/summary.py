@@ -213,7 +213,10 @@ def estimates(values: Floats) -> list[Estimate]:
     bounds[:, usable] = mean[usable] + (found - mean[usable]) * np.array(
         [_widening(n) for n in count[usable]]
     )
-    return [Estimate(*map(float, three), int(n)) for *three, n in zip(mean, *bounds, count, strict=True)]
+    return [
+        Estimate(float(middle), float(low), float(high), int(n))
+        for middle, low, high, n in zip(mean, *bounds, count, strict=True)
+    ]
 
 
 def _widening(count: int) -> float:

@@ -166,8 +166,11 @@ def as_printed(protocol: Protocol, found: Sequence[Group]) -> Table:
         group = by.get((kind, model))
         estimate = group.estimates[model].get(name) if group else None
         digits = metric_of(name).digits
-        alike = estimate is not None and group is largest[kind]
-        best = alike and round(estimate.mean, digits) == _best(values, metric_of(name))
+        best = (
+            estimate is not None
+            and group is largest[kind]
+            and round(estimate.mean, digits) == _best(values, metric_of(name))
+        )
         return _cell(estimate, name, len(largest[kind].photos), best=best)
 
     if protocol.layout == "across":
