@@ -1103,23 +1103,33 @@ def test_a_dropped_mask_is_a_mask(page):
         until(page, f"import('/state.js').then(({{ state }}) => state.name === '{name}' && !state.job)")
 
 
+DROP = """(files) => {
+    const dataTransfer = new DataTransfer();
+    for (const [bytes, name] of files) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+    dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+}"""
+
+
+def test_a_photo_is_opened_without_its_mask_where_that_is_damaged(browser, site):
+    shot, mask = list(encoded(photo())), list(encoded(Image.new("L", (320, 240))))
+    with page_at(browser, site.url, expected=("422",)) as page:
+        page.evaluate(DROP, [[mask[: len(mask) // 2], "a-mask.png"], [shot, "a.png"]])
+        page.wait_for_selector("#notice.wrong:visible:has-text('The photo is open; its mask cannot be read')")
+        assert page.title() == "a – Retouch"
+
+
 def test_a_photo_and_its_mask_are_dropped_together(page):
-    script = """(files) => {
-        const dataTransfer = new DataTransfer();
-        for (const [bytes, name] of files) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
-        dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
-    }"""
     hole = np.zeros((240, 320), np.uint8)
     hole[60:90, 40:200] = 255
     shot, mask = list(encoded(photo())), list(encoded(Image.fromarray(hole)))
-    page.evaluate(script, [[mask, "a-mask.png"], [shot, "a.png"]])
+    page.evaluate(DROP, [[mask, "a-mask.png"], [shot, "a.png"]])
     page.wait_for_selector("#complete:enabled")
     assert np.array_equal(mask_of(page), hole > 0)
     for files in (
         [[mask, "e.png"], [shot, "e.jpg"]],
         [[shot, "e.jpg"], [mask, "e.png"]],
     ):  # named as for the command
-        page.evaluate(script, files)
+        page.evaluate(DROP, files)
         until(
             page,
             "import('/state.js').then(({ state }) => !state.job && state.name === 'e' && !state.mask.empty)",
@@ -1128,9 +1138,9 @@ def test_a_photo_and_its_mask_are_dropped_together(page):
         assert page.title() == "e – Retouch" and "Reading" not in page.text_content("#said")
         page.keyboard.press("Control+z")
         page.keyboard.press("Control+z")
-    page.evaluate(script, [[list(encoded(Image.new("L", (320, 240)))), "f-mask.png"], [shot, "f.png"]])
+    page.evaluate(DROP, [[list(encoded(Image.new("L", (320, 240)))), "f-mask.png"], [shot, "f.png"]])
     page.wait_for_selector("#notice.wrong:visible:has-text('Nothing in this mask is white')")
-    page.evaluate(script, [[shot, "b.png"], [shot, "c.png"], [shot, "d.png"]])
+    page.evaluate(DROP, [[shot, "b.png"], [shot, "c.png"], [shot, "d.png"]])
     until(
         page, "document.querySelector('#notice').textContent.includes('One photo at a time: b.png is open')"
     )

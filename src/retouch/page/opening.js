@@ -33,7 +33,7 @@ function open(fetched, fileName, maskBlob = null) {
       loadMask(await pictureOf(photo.file, signal));
       return notice(text("mask-taken"));
     }
-    const hole = maskBlob && (await pictureOf(maskBlob, signal));
+    const hole = maskBlob && (await pictureOf(maskBlob, signal).catch((error) => error));
     signal.throwIfAborted();
     const [, own] = /\.(\w{1,5})$/.exec(fileName) ?? [];
     const original = { ...photo, label: text("original"), suffix: await suffixOf(blob, own) };
@@ -52,7 +52,8 @@ function open(fetched, fileName, maskBlob = null) {
       steps.push({ undo: () => enter(before), redo: () => enter(opened), bytes });
       notice(text("opened", before));
     }
-    if (hole) {
+    if (hole instanceof Error) notice(text("mask-unreadable"), true);
+    else if (hole) {
       loadMask(hole);
       if (state.mask.empty) notice(text("mask-black"), true);
     }
