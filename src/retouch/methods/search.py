@@ -233,7 +233,7 @@ def find(
 
 
 class Searching(Protocol):
-    """What completes needs of a method: its networks in evaluation mode, and how it makes a picture of a z."""
+    """What `completions` needs of a method: its networks in evaluation mode, and how it makes a picture of a z."""
 
     networks: dict[str, nn.Module]
 
