@@ -358,8 +358,8 @@ def test_the_same_photos_elsewhere_are_the_same_run(
 
 def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "a")
-    run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=tmp_path / "a", size=8)
-    state, _ = read_checkpoint(run(photos, tmp_path / "c", steps=0, init=tmp_path / "b", seed=3).run)
+    run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=str(tmp_path / "a"), size=8)
+    state, _ = read_checkpoint(run(photos, tmp_path / "c", steps=0, init=str(tmp_path / "b"), seed=3).run)
     assert (state["step"], state["images"], state["images_before"]) == (0, 0, 24 + 20)
     assert state["init"] == str(tmp_path / "b")
     start, end = read_checkpoint(tmp_path / "c")[1], read_checkpoint(tmp_path / "b")[1]
@@ -772,12 +772,13 @@ def test_a_damaged_checkpoint_is_one_line(
 def test_init_that_does_not_fit_is_one_line(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "run", steps=1)
     with pytest.raises(TrainingError, match="expected weights that fit generator, got") as caught:
-        run(photos, tmp_path / "other", {"width": 7}, init=tmp_path / "run")
+        run(photos, tmp_path / "other", {"width": 7}, init=str(tmp_path / "run"))
     assert "\n" not in str(caught.value)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="without a checkpoint"):
-        run(photos, tmp_path / "other", init=tmp_path / "none")
+        run(photos, tmp_path / "other", init=str(tmp_path / "empty"))
     with pytest.raises(TrainingError, match=r"run: expected a run of other, got one of tiny$"):
-        train("other", settings(photos, tmp_path / "other", init=tmp_path / "run"), entry=ENTRY)
+        train("other", settings(photos, tmp_path / "other", init=str(tmp_path / "run")), entry=ENTRY)
 
 
 def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Path) -> None:
@@ -804,7 +805,7 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"masks": ("stroke=1",)}, {"masks": ("strokes=0",)}, {"masks": ()}, {"batch": 5, "devices": 2},
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
         {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
-        {"resume": True, "init": Path("run")}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
+        {"resume": True, "init": "run"}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
         {"seed": 1 << 64}, {"whole": True, "zoom": 2.0}, {"validate_photos": 0}, {"validate_every": 0},
         {"validate": ("photos",), "validate_every": 3, "log_every": 2},
     ],

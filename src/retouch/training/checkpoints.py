@@ -82,39 +82,6 @@ def holds_run(run: str | os.PathLike[str]) -> bool:
     return newest(run) >= 0
 
 
-def start(method: str, settings: Settings) -> tuple[dict[str, Any], Weights]:
-    """The state and weights that a run begins with: fresh, of the run to resume, or of another's averages.
-
-    Raises:
-        TrainingError: a run where none should be, none where one should be, or one of another method to start from.
-    """
-    if settings.resume:
-        state, weights = read_checkpoint(settings.output)
-        if "counts" not in state:  # of an earlier version: the means begin anew
-            state |= {"sums": {}, "counts": {}}
-        return state, weights
-    if holds_run(settings.output):
-        raise TrainingError(
-            f"{settings.output}: expected a folder without a run, got one (--resume goes on with it)"
-        )
-    state = {
-        "step": 0,
-        "images": 0,
-        "images_before": 0,
-        "seconds": 0.0,
-        "sums": {},
-        "counts": {},
-        "init": None,
-    }
-    if settings.init is None:
-        return state, {}
-    other, weights = read_checkpoint(settings.init, lambda group: group.endswith(".ema"))
-    if other["method"] != method:
-        raise TrainingError(f"{settings.init}: expected a run of {method}, got one of {other['method']}")
-    state |= {"images_before": other["images"] + other["images_before"], "init": str(settings.init)}
-    return state, weights
-
-
 def check_newest(run: Path, step: int) -> None:
     """Raises TrainingError where a run's newest checkpoint is no longer the one of this step (-1: none)."""
     if (found := newest(run)) != step:

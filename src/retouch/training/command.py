@@ -53,7 +53,7 @@ def export(
     output: Path = Path("."),
     good_for: str = "",
     training_data: str = "",
-    licence: str = "not stated",
+    licence: str = "",
     notes: str = "",
     quantize: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     overwrite: bool = False,
@@ -66,7 +66,8 @@ def export(
         output: The folder to write to.
         good_for: For the card: what to use it for, in one line.
         training_data: For the card; by default the run's --data.
-        licence: For the card: of the weights, which the photographs may decide.
+        licence: For the card: of the weights, which the photographs may decide; by default that of the model that the
+            run began with.
         notes: For the card: anything else worth knowing.
         quantize: Photographs, as for --data: convolutions in 8 bits where that is faster, by ranges seen on these.
         overwrite: Replace files of that name.

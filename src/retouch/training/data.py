@@ -192,6 +192,15 @@ class Photos(Dataset[Batch]):
             return error if isinstance(error, TrainingError) else TrainingError(str(error))
 
 
+def damaged(photos: Photos, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first samples as a network gets them: (1, 3, size, size) in [0, 1], 0 where missing, and their holes."""
+    samples = []
+    for number in range(count):
+        image, hole = photos[number]
+        samples.append(((image[None].float() / 255 * ~hole).numpy(), hole[None].float().numpy()))
+    return samples
+
+
 def _collate(samples: list[Sample] | TrainingError) -> Sample | TrainingError:
     if isinstance(samples, TrainingError):
         return samples

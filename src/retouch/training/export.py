@@ -24,7 +24,7 @@ from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
 from retouch.sources import index, short
 from retouch.training.checkpoints import read_checkpoint
-from retouch.training.data import SAMPLES, Photos
+from retouch.training.data import SAMPLES, Photos, damaged
 from retouch.training.process import restored
 from retouch.training.quantize import Sample, to_int8
 from retouch.training.searching import SearchPredictor, to_safetensors
@@ -193,13 +193,13 @@ def crops(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     own = {name: state["settings"][name] for name in drawn if name in state["settings"]}
     own |= {"masks": tuple(own["masks"]), "ratio": tuple(own["ratio"])}
     settings = Settings(data=tuple(photographs), output=Path(), **own)
-    photos = Photos(index(settings.data), settings, SAMPLES)
-    samples = []
-    for number in range(CROPS):
-        image, hole = photos[number]
-        known = image[None].float() / 255 * ~hole
-        samples.append((known.numpy(), hole[None].float().numpy()))
-    return samples
+    return damaged(Photos(index(settings.data), settings, SAMPLES), CROPS)
+
+
+def _learned_from(state: dict[str, Any]) -> str:
+    """For the card: a run's photographs, and what it began with."""
+    data, init = ", ".join(state["settings"]["data"]), state.get("init")
+    return f"{data}, from the weights of {short(init)}" if init else data
 
 
 def _untrained(state: dict[str, Any], networks: Iterable[str]) -> str:
@@ -244,7 +244,7 @@ def export(
     *,
     good_for: str = "",
     training_data: str = "",
-    licence: str = "not stated",
+    licence: str = "",
     notes: str = "",
     quantize: Sequence[str] = (),
     overwrite: bool = False,
@@ -257,8 +257,9 @@ def export(
         run: folder of the training run.
         name: of the model.
         output: folder for the two files; made where it is missing.
-        good_for, training_data, licence, notes: the card's words; the data by default as the run names it. Networks
-            that the run never came to are added to the notes.
+        good_for, training_data, licence, notes: the card's words; the data by default as the run names it, the licence
+            by default that of the model that the run began with. Networks that the run never came to are added to
+            the notes.
         quantize: photographs, as for training; where given, the large convolutions are in 8 bits, by the ranges
             on crops and holes of these as the run had them, and the card's notes say how much that changed.
         overwrite: replace files of that name.
@@ -292,12 +293,12 @@ def export(
         method=state["method"],
         paper=entry.citation,
         good_for=good_for or "photographs like those it was trained on",
-        training_data=training_data or ", ".join(settings["data"]),
+        training_data=training_data or _learned_from(state),
         images_seen=state["images"] + state["images_before"],
         mask_kinds=tuple(spec.partition("=")[0] for spec in settings["masks"]),
         limits=limits,
         sha256=hashlib.sha256(data).hexdigest(),
-        licence=licence,
+        licence=licence or state.get("licence") or "not stated",
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command_line(state, run),
         notes=notes,

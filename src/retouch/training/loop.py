@@ -40,10 +40,10 @@ from retouch.training.checkpoints import (
     load_optimizer,
     optimizer_numbers,
     optimizer_tensors,
-    start,
     versions,
     write_checkpoint,
 )
+from retouch.training.initial import start
 from retouch.training.process import alone, memory_named, restored, signals
 from retouch.training.progress import logs, progress, save_grid
 from retouch.training.settings import Settings, check_same, configure, plain
@@ -129,7 +129,7 @@ def train(
                 f"precision: expected 32-true or bf16-mixed with {name}, got 16-mixed (scaled gradients)"
             )
     sources = photographs.index(settings.data, beside=[settings.output])
-    state, weights = start(method, settings)
+    state, weights = start(method, config, build, settings, sources)
     identity = photographs.fingerprint(sources)
     held_out = validation.held_out(settings, sources)
     if settings.resume:

@@ -60,7 +60,8 @@ class Settings:
         validate_photos: how many of them, the first in the seed's order.
         validate_every: steps between two such measurements, a multiple of log_every.
         resume: go on with the run in --output.
-        init: another run, whose averaged weights the networks start from (optimisers fresh, step 0).
+        init: another run, whose averaged weights the networks start from, or a model, as for "retouch complete", of
+            the same method (optimisers fresh, step 0).
     """
 
     data: tuple[str, ...]
@@ -95,7 +96,7 @@ class Settings:
     validate_photos: Whole = 200
     validate_every: Whole = 1000
     resume: bool = False
-    init: Path | None = None
+    init: str | None = None
 
     def __post_init__(self) -> None:
         least = {
