@@ -35,5 +35,5 @@ bench: .venv/.full  ## speed and memory, as ratios in one run
 	@touch $@
 
 .venv/.full: .venv/.pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report,serve,ray,s3]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,report,serve,ray,s3,heic]" --group dev
 	@touch $@

@@ -50,9 +50,9 @@ def complete(
     """Fill the white parts of a mask in a photograph; all other pixels stay as they are.
 
     Args:
-        image: The photograph: PNG, JPEG, WebP, TIFF or BMP.
+        image: The photograph: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.
         mask: A picture of the same size; what is white in it (128 to 255) is filled.
-        output: Where to write; by default NAME-completed.EXT beside the photograph.
+        output: Where to write; by default NAME-completed.EXT beside the photograph (.png for AVIF and HEIC).
         model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.

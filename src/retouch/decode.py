@@ -14,9 +14,9 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ExifTags import Base as Tag
 
-from retouch import exif, formats, metadata, quiet
+from retouch import exif, formats, heif, metadata, quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
-from retouch.photo import FOREIGN, FORMATS, STARTS, JpegTables, Mode, Photo, mode_of
+from retouch.photo import FOREIGN, LONGEST_START, NAMES, READ, STARTS, JpegTables, Mode, Photo, mode_of
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
@@ -38,7 +38,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageError: no PNG, JPEG, WebP, TIFF or BMP picture; damaged, too large, or of a kind not read.
+        ImageError: no picture of a format that is read; damaged, too large, or of a kind not read.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -93,7 +93,7 @@ def _damage_named(name: str) -> Iterator[None]:
 
 def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """A PIL image with its header read and no pixel decoded."""
-    head = stream.read(16)
+    head = stream.read(LONGEST_START)
     stream.seek(0)
     if not head:
         raise ImageTypeError(f"expected a picture, got an empty file: {name}")
@@ -112,13 +112,16 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
             return formats.open_tiff(stream, name)
         case "BMP":
             return BmpImagePlugin.BmpImageFile(stream)
+        case "AVIF" | "HEIC" as phone_kind:
+            return heif.opened(stream, phone_kind, name)
+    head = head[:16]
     kind = next((kind for kind, (mark, _) in FOREIGN.items() if mark in head), "")
     what = f"{kind}: {name}" if kind else f"{name} (it begins with {head!r})"
-    raise ImageTypeError(f"expected a PNG, JPEG, WebP, TIFF or BMP picture, got {what}")
+    raise ImageTypeError(f"expected a {NAMES} picture, got {what}")
 
 
 def kind_of(head: bytes) -> str | None:
-    """The format, a key of `FORMATS`, of a file that begins with some bytes; None where it is none of them."""
+    """The format, a key of `READ`, of a file that begins with some bytes; None where it is none of them."""
     return next((kind for kind, start in STARTS.items() if start.match(head)), None)
 
 
@@ -137,8 +140,8 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames} is read, no other")
-    kind = {"MPO": "JPEG"}.get(image.format or "PNG", image.format or "PNG")
-    lossless = kind != "JPEG"
+    kind = {"MPO": "JPEG", "HEIF": "HEIC"}.get(image.format or "PNG", image.format or "PNG")
+    lossless = kind not in ("JPEG", "AVIF", "HEIC")
     if isinstance(image, WebPImagePlugin.WebPImageFile) and stream is not None:
         stream.seek(0)
         lossless = formats.webp_header(stream.read())[2]
@@ -146,10 +149,12 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
     # Pillow loses parts of a TIFF's EXIF when it turns the picture, and finds a PNG's behind the pixels.
     kept, orientation = metadata.exif_of(image, notes) if is_tiff else (None, 1)
     lying = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(exif.ORIENTATION) in LYING
-    deep = formats.deep_channels(image, name)
+    deep = formats.deep_channels(image, name) or (heif.deep_channels(image) if stream else 0)
     if deep and stream is not None:
         pixels, palette, icc = _decode_deep(image, stream, deep, name), None, image.info.get("icc_profile")
         mode = mode_of(pixels)
+        if kind in ("AVIF", "HEIC"):
+            notes.append(f"{image.info['bit_depth']} bits are widened to 16")
     else:
         if deep or (image.mode == "CMYK" and formats.tiff_bits(image) == 16):
             notes.append("16 bits a channel are cut to 8")
@@ -179,7 +184,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None, name: str, max_pixels: 
         icc=icc or None,
         exif=kept,
         dpi=dpi[::-1] if dpi and (lying or orientation >= 5) else dpi,
-        format=kind if kind in FORMATS else "PNG",
+        format=kind if kind in READ else "PNG",
         lossless=lossless,
         jpeg=_jpeg_tables(image, turned=orientation >= 5),
         **others,
@@ -211,6 +216,8 @@ def _decode_deep(image: Image.Image, stream: BinaryIO, channels: int, name: str)
     data = stream.read()
     if isinstance(image, PngImagePlugin.PngImageFile) and (found := formats.png_exif(data)):
         image.info["exif"] = found  # it may stand behind the pixels, where Pillow has not looked yet
+    if image.format in heif.FORMATS:
+        return heif.decode16(image, data, channels, name)
     return formats.decode16(data, channels, name)
 
 
@@ -240,8 +247,7 @@ def _pixels(
     elif image.mode.startswith("I;16"):
         pixels = _copied(image)
         if 8 < (bits := formats.tiff_bits(image)) < 16:
-            white = (1 << bits) - 1
-            pixels = ((pixels.astype(np.uint32) * 65535 + white // 2) // white).astype(np.uint16)
+            pixels = formats.widened(pixels, bits)
             notes.append(f"{bits} bits are widened to 16")
         if getattr(image, "tag_v2", {}).get(Tag.PhotometricInterpretation) == 0:
             pixels = np.invert(pixels)  # 0 is white: Pillow turns this round for 8 bits, but not for 16

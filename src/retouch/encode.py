@@ -91,6 +91,8 @@ def check_holds(name: str, photo: Photo, got: str) -> tuple[str, ...]:
         what += " with transparency" if photo.has_alpha else ""
         raise ImageError(f"expected an output of {able} to hold {what}, got {got}")
     lost = []
+    if photo.format not in FORMATS:
+        lost.append(f"{photo.format} is written as {name}")
     if name == "JPEG" and photo.lossless:
         lost.append(f"a JPEG does not keep every known pixel exactly, as the {photo.format} did")
     return (*lost, *_kept(name, photo)[1])
@@ -115,7 +117,7 @@ def _kept(name: str, photo: Photo) -> tuple[Photo, list[str]]:
     if name != "PNG" and photo.chunks:
         lost["chunks"] = ""
         if photo.icc is None and metadata.colours_beyond_srgb(photo.chunks):
-            lines.append(f"a {name} keeps no colour space of a PNG without ICC profile")
+            lines.append(f"a {name} keeps no colour space without ICC profile")
         if metadata.has_texts(photo.chunks):
             lines.append(f"a {name} keeps no texts of a PNG")
     none: dict[str, Any] = dict.fromkeys(lost)

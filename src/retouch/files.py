@@ -15,6 +15,7 @@ from retouch.engine import Blend
 from retouch.errors import ImageError, MaskError, ModelError, RetouchWarning
 from retouch.image import Photo, Source
 from retouch.models import Model, Search, load
+from retouch.photo import written_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _targets(output: str | os.PathLike[str] | None, count: int) -> list[Path | N
 
 
 def completed_path(image: str | os.PathLike[str]) -> Path:
-    """Where a completion goes by default: ``NAME-completed.EXT`` beside the photo.
+    """Where a completion goes by default: ``NAME-completed.EXT`` beside the photo, with .png for what is only read.
 
     Raises:
         ImageError: the photo has no name, or one without a suffix.
@@ -170,4 +171,5 @@ def completed_path(image: str | os.PathLike[str]) -> Path:
         raise ImageError(
             f"expected an output (--output) for a photo whose name has no suffix, got none: {path}"
         )
+    path = Path(written_name(os.fspath(path)))
     return path.with_name(f"{path.stem}-completed{path.suffix}")

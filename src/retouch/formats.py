@@ -193,17 +193,21 @@ def deep_channels(image: Image.Image, name: str) -> int:
 
 
 def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
-    """(H, W, channels) uint16 of a PNG or TIFF file, channels = 2 (grey + alpha), 3 or 4.
+    """(H, W, channels) uint16 of a PNG, TIFF or AVIF file, channels = 1 (grey), 2 (grey + alpha), 3 or 4.
 
-    OpenCV turns a TIFF upright, but not a PNG.
+    OpenCV turns a TIFF upright, but no PNG and no AVIF, whose values stay those of 10 or 12 bits.
 
     Raises:
         ImageError: no such picture can be decoded; OpenCV's own words are kept off the screen.
     """
     with quiet.opencv:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] < channels:
+    if decoded is not None and decoded.ndim == 2:
+        decoded = decoded[..., None]
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[2] < channels:
         raise ImageError(f"expected a whole 16-bit picture, got a damaged one: {name}")
+    if channels == 1:
+        return np.ascontiguousarray(decoded[..., :1])
     if channels == 2:  # grey and alpha come as BGRA
         return np.ascontiguousarray(decoded[..., [0, 3]])
     order = {
@@ -212,6 +216,12 @@ def decode16(data: bytes, channels: int, name: str) -> np.ndarray:
         (4, 4): cv2.COLOR_BGRA2RGBA,
     }[int(decoded.shape[2]), channels]
     return np.asarray(cv2.cvtColor(decoded, order))
+
+
+def widened(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values of fewer bits than 16 as uint16 of the same shape: white, which is ``2**bits - 1``, becomes 65535."""
+    white = (1 << bits) - 1
+    return np.asarray(((np.arange(white + 1) * 65535 + white // 2) // white).astype(np.uint16)[pixels])
 
 
 def tiff(photo: Photo) -> bytes:

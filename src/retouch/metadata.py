@@ -20,6 +20,7 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 COLOURS = (b"cICP", b"cHRM", b"gAMA", b"sRGB")
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 SRGB_GAMMA, SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # times 100,000
+SRGB, UNTOLD = (1, 13), {0, 2}  # primaries and transfer as numbers (H.273); what says nothing of them
 XMP_LONGEST = 16 << 20  # bytes unpacked
 # XMP of a telephone that finds a video, depths or a gain map behind its photograph: an output has none.
 BEHIND = (b"Container:Directory", b"GCamera:MicroVideo", b"GCamera:MotionPhoto")
@@ -46,7 +47,7 @@ def exif_of(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
         pass
     if kept is None:
         notes.append("damaged EXIF is left out")
-    return kept, orientation
+    return kept, 1 if image.format == "HEIF" else orientation  # whose decoder has turned it
 
 
 def dpi_of(image: Image.Image) -> tuple[float, float] | None:
@@ -69,6 +70,10 @@ def others_of(image: Image.Image, stream: BinaryIO | None, notes: list[str]) -> 
         iptc = image.tag_v2._tagdata.get(Tag.IPTCNAA)  # as Pillow's reader has it: its type is often wrong
     elif isinstance(resources := image.info.get("photoshop"), dict):
         iptc = resources.get(IPTC)
+    if (nclx := image.info.get("nclx_profile")) and not image.info.get("icc_profile"):
+        told = nclx["color_primaries"], nclx["transfer_characteristics"]
+        if told != SRGB and not UNTOLD.intersection(told) and max(told) < 256:
+            chunks = ((b"cICP", bytes([*told, 0, 1])),)  # of RGB, from 0 to the full range
     xmp, iptc, comment = (
         value if isinstance(value, bytes) and value else None for value in (xmp, iptc, comment)
     )

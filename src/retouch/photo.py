@@ -1,5 +1,6 @@
 """What a picture is here: the pixels as its file stores them, and all that its output has to keep."""
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -8,25 +9,32 @@ import numpy as np
 
 Mode = Literal["1", "L", "LA", "P", "RGB", "RGBA"]
 
-FORMATS: dict[str, tuple[str, ...]] = {  # format: the suffixes that mean it, the usual one first
+FORMATS: dict[str, tuple[str, ...]] = {  # what is written: the suffixes that mean it, the usual one first
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
 }
-STARTS: dict[str, re.Pattern[bytes]] = {  # format: how its files begin, whatever they are named
+READ = FORMATS | {
+    "AVIF": (".avif",),
+    "HEIC": (".heic", ".heif", ".hif"),
+}  # and what is read, and written as PNG
+NAMES = "PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC"  # for people
+STARTS: dict[str, re.Pattern[bytes]] = {  # what is read: how its files begin, whatever they are named
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
     "BMP": re.compile(rb"BM"),
+    # One box format: what is in it is told by the first of its brands, or by others where that one is general.
+    "AVIF": re.compile(rb"....ftyp(avi[fs]|m(if|sf)1....(....){0,12}avi[fs])", re.DOTALL),
+    "HEIC": re.compile(rb"....ftyp(he[iv][cmsx]|m(if|sf)1)", re.DOTALL),
 }
-SUFFIXES = tuple(suffix for usual in FORMATS.values() for suffix in usual)
+LONGEST_START = 68  # bytes
+SUFFIXES = tuple(suffix for usual in READ.values() for suffix in usual)
 # What cannot be read: a mark in the first 16 bytes, and the suffixes that mean it.
 FOREIGN: dict[str, tuple[bytes, tuple[str, ...]]] = {
-    "HEIC": (b"ftyphei", (".heic", ".heif")),
-    "AVIF": (b"ftypavi", (".avif",)),
     "GIF": (b"GIF8", (".gif",)),
     "JPEG XL": (b"JXL \r\n", (".jxl",)),
     "JPEG 2000": (b"jP  \r\n", (".jp2",)),
@@ -67,7 +75,7 @@ class Photo:
         iptc: IPTC as a JPEG or a TIFF holds it.
         comment: of a JPEG.
         chunks: name and content of a PNG's own chunks that tell its colours (gAMA, cHRM, sRGB, cICP) and texts.
-        format: one of `FORMATS`: what the input was (PNG where it was none of them, as for an array).
+        format: one of `READ`: what the input was (PNG where it was none of them, as for an array).
         lossless: whether the input was stored without loss.
         jpeg: the compression of a JPEG input.
         notes: what could not be taken as it was, one readable line each.
@@ -87,6 +95,11 @@ class Photo:
     lossless: bool = True
     jpeg: JpegTables | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> str:
+        """The format, one of `FORMATS`, that its output has where no other is asked for."""
+        return self.format if self.format in FORMATS else "PNG"
 
     @property
     def height(self) -> int:
@@ -114,6 +127,13 @@ class Photo:
         if self.palette is not None:
             return bool((self.palette[:, 3] < 255).any())
         return self.mode in ("LA", "RGBA")
+
+
+def written_name(name: str) -> str:
+    """The name that a photo's output has by default: its own, with .png for the suffix of what is only read."""
+    stem, suffix = os.path.splitext(name)
+    is_written = suffix.lower() not in SUFFIXES or any(suffix.lower() in usual for usual in FORMATS.values())
+    return name if is_written else f"{stem}.png"
 
 
 def mode_of(pixels: np.ndarray) -> Mode:

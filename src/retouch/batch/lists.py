@@ -16,6 +16,7 @@ from retouch.classical import CLASSICAL
 from retouch.errors import DataError, ImageError, RetouchError
 from retouch.models import load
 from retouch.own import PYTHON
+from retouch.photo import written_name
 
 KINDS = (".csv", ".jsonl")
 COLUMNS = ("image", "mask", "output", "model")
@@ -122,7 +123,7 @@ def _entry(row: dict[str, Any], where: str, folder: str) -> Entry:
     image, mask = (_from(folder, row[name]) for name in NEEDED)
     if image == mask:
         raise DataError(f"{where}: expected a photo and its mask, got {image} for both")
-    output = row.get("output") or _own_name(row["image"])
+    output = row.get("output") or written_name(_own_name(row["image"]))
     try:
         images.format_of(output)
     except ImageError as error:

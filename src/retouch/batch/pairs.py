@@ -1,7 +1,8 @@
 """Photos x masks -> the list of jobs, by names alone: no picture is read.
 
 A photo's *key* is its path in IMAGES without the suffix; its mask is the one whose key is the same (or the photo's
-whole name, as in ``a.jpg.png``). Its output has the photo's own path, so that ``a.jpg`` and ``a.png`` are two.
+whole name, as in ``a.jpg.png``). Its output has the photo's own path, so that ``a.jpg`` and ``a.png`` are two; that of
+what is only read, as ``a.heic``, ends in .png.
 """
 
 import fnmatch
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from retouch.batch import lists, storage
 from retouch.errors import DataError
-from retouch.photo import FOREIGN, SUFFIXES
+from retouch.photo import FOREIGN, SUFFIXES, written_name
 from retouch.sources import Source
 
 SHOWN = 10  # names in a message; the rest is a number
@@ -43,7 +44,12 @@ class Job:
     @property
     def shard(self) -> str:
         """Path in OUTPUT of the shard that the output belongs into; empty for a file of its own."""
-        return self.output[: -len(self.image.name) - 1] if self.image.name else ""
+        return self.output[: -len(self.member) - 1] if self.member else ""
+
+    @property
+    def member(self) -> str:
+        """The output's name in that shard."""
+        return written_name(self.image.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,7 @@ def _matched(photos: Sequence[_Found], masks: Sequence[_Found], everyone: Source
             maskless.append(photo.source.label)
         else:
             used.add(own)
-            jobs.append(Job(photo.source, own, photo.name, model))
+            jobs.append(Job(photo.source, own, written_name(photo.name), model))
     return Plan(tuple(jobs), tuple(maskless), tuple(m.source.label for m in masks if m.source not in used))
 
 

@@ -181,7 +181,7 @@ def _if_whole(
     job: Job, output: str, kept: Kept, packed: dict[str, Source], sha256: Callable[[Source], str]
 ) -> str:
     """The output's name where it is what the manifest says, and photo and mask are what it was made of; else ''."""
-    data = shards.completed(work.place(job, output), packed.get(job.image.name))
+    data = shards.completed(work.place(job, output), packed.get(job.member))
     if data is None or not kept.is_in(data):
         return ""
     try:

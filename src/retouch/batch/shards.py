@@ -52,7 +52,7 @@ def pack(jobs: Sequence[Job], output: str) -> None:
     there = members(shard)
     if there and not storage.is_folder(parts):
         return  # all that was begun has failed: nothing new
-    left = {job.image.name for job in jobs}
+    left = {job.image.name: job.member for job in jobs}
     folder = tempfile.gettempdir() if storage.is_address(output) else storage.join(output, work.PARTS)
     temporary = Path(folder) / f".retouch-{secrets.token_hex(6)}.tmp"
     storage.make_folder(folder)
@@ -65,7 +65,7 @@ def pack(jobs: Sequence[Job], output: str) -> None:
             for member in incoming:
                 data, name = None, member.name
                 if name in left:
-                    left.remove(name)
+                    name = left.pop(name)
                     data = completed(storage.join(parts, name), there.get(name))
                 elif member.isreg() and not name.lower().endswith(SUFFIXES):
                     content = incoming.extractfile(member)
@@ -86,6 +86,6 @@ def pack(jobs: Sequence[Job], output: str) -> None:
         raise DataError(f"{jobs[0].image.path}: expected the tar shard that it was, got {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    if lost := sorted(name for name in left if storage.is_file(storage.join(parts, name))):
+    if lost := sorted(name for name in left.values() if storage.is_file(storage.join(parts, name))):
         raise DataError(f"{jobs[0].image.path}: expected the photos that it had, got it without {some(lost)}")
     storage.remove(parts)

@@ -141,6 +141,7 @@ try {
   const [config] = await Promise.all([service.config(), fetchModels()]);
   $("#folder").hidden = !config.inputFolder;
   $("#store").hidden = !config.outputFolder;
+  if (config.formats.includes("HEIC")) $("#photo-file").accept += ",.heic,.heif,.hif"; // else an iPhone gives a JPEG
   const where = text(LOOPBACK.test(location.hostname) ? "stay-here" : "go-there", location);
   $("#privacy").textContent = `${where} ${text(config.outputFolder ? "keeps-stored" : "keeps-nothing")}`;
 } catch (error) {

@@ -196,8 +196,8 @@ def _with_layer(photo: images.Photo, layer: images.Photo) -> images.Photo:
 
 
 def _encoded(photo: images.Photo, source: bytes | None) -> tuple[bytes, tuple[str, ...], str]:
-    """In the photograph's own format, or as PNG where that cannot hold what was read of it; notes; which it is."""
+    """In the format that its output has, or as PNG where that cannot hold what was read of it; notes; which it is."""
     try:
-        return *images.as_file(photo, photo.format, source), photo.format
+        return *images.as_file(photo, photo.written, source), photo.written
     except ImageError:
         return *images.as_file(photo, "PNG"), "PNG"

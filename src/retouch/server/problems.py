@@ -21,6 +21,7 @@ from retouch.errors import (
     NothingKnownError,
     RetouchError,
 )
+from retouch.photo import NAMES
 
 log = logging.getLogger("retouch.server")
 
@@ -121,7 +122,7 @@ def problem_of(error: BaseException, field: str = "") -> HttpError:
     prefix = f"{field}: " if field else ""
     if isinstance(error, ImageTypeError):
         words = _unnamed(error)
-        unknown = "expected a PNG, JPEG, WebP, TIFF or BMP picture, got something else"
+        unknown = f"expected a {NAMES} picture, got something else"
         return HttpError("wrong_format", prefix + (unknown if "begins with" in words else words))
     if isinstance(error, ImageSizeError):
         return HttpError("too_many_pixels", prefix + _unnamed(error))

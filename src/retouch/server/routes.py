@@ -9,12 +9,13 @@ from fastapi.params import Depends
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import retouch
-from retouch import cards
+from retouch import cards, heif
 from retouch.classical import CLASSICAL
 from retouch.decode import kind_of
 from retouch.engine import BLENDS
 from retouch.methods import METHODS
 from retouch.models import Model
+from retouch.photo import READ
 from retouch.server import completing, gallery, schema
 from retouch.server.asks import MOST_VARIANTS, ModelRequest
 from retouch.server.bodies import small_json
@@ -66,7 +67,7 @@ def model_routes(house: House) -> APIRouter:
                 max_variants=MOST_VARIANTS,
                 seconds=settings.seconds,
             ),
-            formats=list(MEDIA),
+            formats=[kind for kind in READ if kind != "HEIC" or heif.installed()],
             blends=list(BLENDS),
             inputFolder=settings.input is not None,
             outputFolder=settings.output is not None,
@@ -141,7 +142,7 @@ def gallery_routes(house: House) -> APIRouter:
     async def photo(name: str) -> Response:
         """A photograph of the input folder."""
         data = await asyncio.to_thread(gallery.opened, settings.input, name, settings.max_bytes)
-        return Response(data, media_type=MEDIA.get(kind_of(data[:16]) or "", OTHER))
+        return Response(data, media_type=MEDIA.get(kind_of(data) or "", OTHER))
 
     @router.get(
         "/photos/{name}/thumbnail",

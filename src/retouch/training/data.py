@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from retouch import image as images
 from retouch import masks, quiet
-from retouch.errors import RetouchError, TrainingError
+from retouch.decode import kind_of
+from retouch.errors import ImageError, RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
 from retouch.terminal import one_line
 from retouch.training.settings import Settings
@@ -46,9 +48,13 @@ def decode(source: Source) -> np.ndarray:
     """
     try:
         data = read_bytes(source)
+        if kind_of(data) in ("AVIF", "HEIC"):  # of which OpenCV reads but one, and turns none upright
+            photo = images.read(data)
+            colours = images.rgb(photo, slice(None), slice(None))
+            return np.asarray(np.rint(255 * colours), np.uint8)
         with quiet.opencv:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    except (OSError, cv2.error) as error:
+    except (OSError, ImageError, cv2.error) as error:
         raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
     if pixels is None:
         raise TrainingError(f"{source.label}: expected a photo, got {len(data)} bytes that do not decode")
