@@ -1,10 +1,14 @@
-"""Files that tests make and compare: folders, tar shards, PNGs chunk by chunk."""
+"""Files that tests make and compare: folders, tar shards, PNGs chunk by chunk, photographs as telephones write them."""
 
 import io
 import struct
 import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+
+import pillow_heif
+from PIL import Image
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
@@ -39,3 +43,19 @@ def png_bomb(width: int, height: int) -> bytes:
     header = struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def avif(picture: Image.Image, **options: object) -> bytes:
+    """Of a picture, upright as it is seen: an orientation in ``exif`` is one in the file's own boxes."""
+    stream = io.BytesIO()
+    picture.save(stream, "AVIF", **options)
+    return stream.getvalue()
+
+
+def heic(picture: Image.Image, *, append_images: Sequence[Image.Image] = (), **options: object) -> bytes:
+    """As `avif`."""
+    made, stream = pillow_heif.HeifFile(), io.BytesIO()
+    for one in (picture, *append_images):
+        made.add_from_pillow(one)
+    made.save(stream, **options)
+    return stream.getvalue()

@@ -113,7 +113,7 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         case "BMP":
             return BmpImagePlugin.BmpImageFile(stream)
         case "AVIF" | "HEIC" as phone_kind:
-            return heif.opened(stream, phone_kind, name)
+            return heif.opened(stream, phone_kind, name, max_pixels)
     head = head[:16]
     kind = next((kind for kind, (mark, _) in FOREIGN.items() if mark in head), "")
     what = f"{kind}: {name}" if kind else f"{name} (it begins with {head!r})"

@@ -1,7 +1,7 @@
 """HEIC and AVIF, the photographs of telephones: opened, with what the libraries do not tell of them.
 
 Both are read and not written. Pillow reads AVIF in 8 bits, OpenCV in 10 and 12; pillow-heif, an extra, reads HEIC.
-Sources: HEIF (ISO/IEC 23008-12), and AV1's binding to ISO's boxes, for what tells depth (av1C) and colours (colr).
+Sources: HEIF (ISO/IEC 23008-12) and AV1's binding to it: the boxes of size (ispe), depth (av1C) and colours (colr).
 """
 
 import importlib.util
@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image
 
 from retouch import formats
-from retouch.errors import ImageTypeError, MissingExtraError, needs
+from retouch.errors import ImageSizeError, ImageTypeError, MissingExtraError, needs
 
 PACKAGE = "pillow_heif"
 FORMATS = ("AVIF", "HEIF")  # as Pillow and its plug-in call them
-# Properties by their names, the photograph's own before those of its alpha: the flags of its depth; its colours.
+# Properties by their names, the photograph's own before those of its alpha: sizes; the flags of its depth; its colours.
+SIZE = re.compile(rb"ispe\0{4}(.{4})(.{4})", re.DOTALL)
+PADDING = 63  # pixels that an encoder may add to a side, and have cropped
 AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 COLOURS = re.compile(rb"colrnclx(..)(..)", re.DOTALL)
 
@@ -26,22 +28,27 @@ def installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-def opened(stream: BinaryIO, kind: str, name: str) -> Image.Image:
+def opened(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Image.Image:
     """A PIL image of an AVIF or HEIC file (``kind``), with its header read and no pixel decoded.
 
     Its `info` has ``bit_depth`` and, where the colours are told by numbers, ``nclx_profile``, as pillow-heif's has.
 
     Raises:
         ImageTypeError: what reads them is not installed.
+        ImageSizeError: there is more to decode than these pixels, however few the picture is cropped to.
     """
+    data = stream.read()
+    stream.seek(0)
+    for sides in SIZE.findall(data):
+        width, height = (int.from_bytes(side, "big") for side in sides)
+        if (width - PADDING) * (height - PADDING) > max_pixels:
+            raise ImageSizeError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
     if kind == "AVIF":
         from PIL import AvifImagePlugin  # few pictures need it, and it loads a library
 
         if not AvifImagePlugin.SUPPORTED:
             raise ImageTypeError(f"expected a Pillow that reads AVIF, got one built without it: {name}")
         image: Image.Image = AvifImagePlugin.AvifImageFile(stream)
-        stream.seek(0)
-        data = stream.read()
         depth, colours = AV1.search(data), COLOURS.search(data)
         flags = depth[1][0] if depth else 0
         image.info["bit_depth"] = 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
@@ -56,7 +63,7 @@ def opened(stream: BinaryIO, kind: str, name: str) -> Image.Image:
         raise ImageTypeError(f"{error}: {name}") from error
     image = pillow_heif.HeifImageFile(stream)
     # EXIF as it stands in the file: the plug-in has set its orientation to 1, but not turned its width and height.
-    image.info["exif"] = pillow_heif.open_heif(stream).info["exif"]
+    image.info["exif"] = pillow_heif.open_heif(data).info["exif"]
     return image
 
 
