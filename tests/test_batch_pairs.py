@@ -58,7 +58,22 @@ def test_by_stem_in_folders_below() -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_that_is_read(suffix: str) -> None:
     touch(f"p/a{suffix}", "m/a.png")
-    assert [job.output for job in plan("p", "m", "out", "").jobs] == [f"a{suffix}"]
+    output = "a.png" if suffix in (".avif", ".heic", ".heif", ".hif") else f"a{suffix}"
+    assert [job.output for job in plan("p", "m", "out", "").jobs] == [output]
+
+
+def test_what_is_only_read_has_the_output_of_a_png() -> None:
+    touch("p/a.heic", "p/a.jpg", "p/b.avif", "m/a.png", "m/b.png")
+    assert triples(plan("p", "m", "out", "")) == {
+        ("p/a.heic", "m/a.png", "a.png"),
+        ("p/a.jpg", "m/a.png", "a.jpg"),
+        ("p/b.avif", "m/b.png", "b.png"),
+    }
+    for other in ("a.png", "a.avif"):
+        touch(f"p/{other}")
+        with pytest.raises(DataError, match=r"got a.png for p/\S* and p/\S*"):
+            plan("p", "m", "out", "")
+        Path(f"p/{other}").unlink()
 
 
 def test_one_stem_in_two_formats_is_two_photos() -> None:

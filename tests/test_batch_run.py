@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from files import avif, heic
 from PIL import Image
 
 import retouch
@@ -105,6 +106,23 @@ def test_the_same_bytes_as_complete(options: tuple[Any, ...], here: Path, say: S
     assert len(pictures("out")) == COUNT
     assert pictures("out") == pictures("single")
     assert pictures("out")["whole.jpg"] == Path("photos/whole.jpg").read_bytes()
+
+
+def test_photographs_of_telephones_become_png(tmp_path: Path, here: Path, say: Say) -> None:
+    Path("phone").mkdir()
+    pixels = np.asarray(Image.open("photos/a.jpg"))
+    Path("phone/a.heic").write_bytes(heic(Image.fromarray(pixels)))
+    Path("phone/whole.AVIF").write_bytes(avif(Image.fromarray(pixels)))
+    assert say("phone", "masks", "out", "--model", "telea", "--partial")[0] == 0
+    assert set(pictures("out")) == {"a.png", "whole.png"}
+    assert [row["notes"] for row in sorted(rows_of("out"), key=lambda row: row["output"])] == [
+        ["HEIC is written as PNG"],
+        ["AVIF is written as PNG"],
+    ]
+    assert main(["complete", "phone/a.heic", "masks/a.png", "--model", "telea"]) == 0
+    assert pictures("out")["a.png"] == Path("phone/a-completed.png").read_bytes()
+    status, out, _ = say("phone", "masks", "out", "--model", "telea", "--partial", "--resume")
+    assert status == 0 and "0 photos completed" in out
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -339,13 +357,15 @@ def test_partial_leaves_out_the_rest(here: Path, say: Say) -> None:
 
 
 def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path, say: Say) -> None:
-    Path("photos/phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Path("photos/loop.gif").write_bytes(b"GIF89a")
     status, _, err = say("photos", "masks", "out", "--model", "telea")
-    assert status == 2 and "1 photos without a mask (photos/phone.heic)" in err
-    Image.new("L", (48, 40)).save("masks/phone.png")
+    assert status == 2 and "1 photos without a mask (photos/loop.gif)" in err
+    Image.new("L", (48, 40)).save("masks/loop.png")
     status, out, err = say("photos", "masks", "out", "--model", "telea")
     assert status == 1 and f"{COUNT} photos completed" in out and "1 failed" in out
-    assert "failed: photos/phone.heic: expected a PNG, JPEG, WebP, TIFF or BMP picture, got HEIC" in out
+    assert (
+        "failed: photos/loop.gif: expected a PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC picture, got GIF" in out
+    )
 
 
 def test_dry_run(here: Path, say: Say) -> None:

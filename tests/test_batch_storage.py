@@ -1,5 +1,6 @@
 """`retouch batch` on addresses (fsspec's ``memory://`` and ``file://``) and on tar shards: as on local folders."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-from files import contents, read_shard, write_shard
+from files import contents, heic, read_shard, write_shard
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from PIL import Image
 
@@ -196,6 +197,17 @@ def test_shards_in_shards_out(shards: dict[str, bytes]) -> None:
     assert batch("shards", "shards", "again", "--workers", 1) == 0
     assert pictures(contents("again")) == pictures(contents("out"))  # whatever the order of finishing
     assert not Path("out", work.PARTS).exists()
+
+
+def test_photographs_of_telephones_become_png_in_shards_too(shards: dict[str, bytes]) -> None:
+    samples = read_shard(Path("shards/more/two.tar").read_bytes())
+    photo = heic(Image.open(io.BytesIO(samples.pop("0.png"))).convert("RGB"))
+    write_shard("phone/x.tar", {"0.heic": photo, **samples, "0.txt": b"caption"})
+    for _ in range(2):
+        assert batch("phone", "phone", "out", "--resume") == 0
+        done = read_shard(Path("out/x.tar").read_bytes())
+        assert list(done) == ["0.png", "0.txt"] and done["0.png"].startswith(b"\x89PNG")
+        assert [row["output"] for row in rows(contents("out"))] == ["x.tar/0.png"]
 
 
 def test_shards_in_a_store(shards: dict[str, bytes]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import tiny_network, write_model
-from files import contents, png_bomb
+from files import avif, contents, heic, png_bomb
 from PIL import Image
 
 import retouch
@@ -721,6 +721,36 @@ def test_shell_completion_of_an_unknown_shell(say: Say, monkeypatch: pytest.Monk
 
 
 # ---- without PyTorch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_a_photograph_of_a_telephone(make: Any, say: Say) -> None:
+    kind = make.__name__.upper()
+    Path("IMG_1.heic").write_bytes(make(Image.new("RGB", (60, 50), "teal")))
+    Image.new("L", (60, 50)).save("mask.png")
+    status, out, _ = say("complete", "IMG_1.heic", "mask.png", "--model", "telea")
+    assert status == 0 and "IMG_1-completed.png" in out and f"note: {kind} is written as PNG" in out
+    with Image.open("IMG_1-completed.png") as opened:
+        assert (opened.format, opened.size) == ("PNG", (60, 50))
+    for arguments, words in {
+        ("--output", "a.heic"): "expected an output that ends in .png, .jpg, .webp, .tif, .bmp, got .heic",
+        ("--output", "b.avif"): "expected an output that ends in .png, .jpg, .webp, .tif, .bmp, got .avif",
+        (): "expected a new output file",
+    }.items():
+        status, _, err = say("complete", "IMG_1.heic", "mask.png", "--model", "telea", *arguments)
+        assert status == 2 and words in err and err.count("\n") == 1
+    Path("IMG_1.heic").write_bytes(Path("IMG_1.heic").read_bytes()[:150])
+    status, _, err = say("complete", "IMG_1.heic", "mask.png", "--model", "telea", "--overwrite")
+    assert status == 2 and "expected a whole picture, got a damaged one: IMG_1.heic" in err
+
+
+def test_heic_without_the_extra(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    Path("IMG_1.heic").write_bytes(heic(Image.new("RGB", (60, 50), "teal")))
+    Image.new("L", (60, 50)).save("mask.png")
+    status, _, err = say("complete", "IMG_1.heic", "mask.png")
+    words = "reading HEIC needs the extra 'heic': pip install '.[heic]' in Retouch's folder: IMG_1.heic"
+    assert (status, err) == (2, f"retouch: {words}\n")
 
 
 @pytest.mark.parametrize(

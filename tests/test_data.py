@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from files import write_shard
+from files import avif, heic, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from retouch import sources
 from retouch.errors import DataError, TrainingError
@@ -76,7 +77,7 @@ def test_every_suffix_of_a_format_that_is_read_counts(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         (tmp_path / f"a{suffix.upper()}").touch()
     (tmp_path / "a.txt").touch()
-    assert len(sources.index((str(tmp_path),))) == len(SUFFIXES) == 10
+    assert len(sources.index((str(tmp_path),))) == len(SUFFIXES) == 14
 
 
 def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:
@@ -85,6 +86,22 @@ def test_every_photo_decodes_to_what_was_written(folder: Path) -> None:
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
         if source.name:
             np.testing.assert_array_equal(pixels, picture(int(Path(source.name).stem)))
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_photos_of_telephones_are_upright(make, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    source = np.zeros((40, 60, 3), np.uint8)
+    source[:20] = 200  # what is above goes to the right
+    (tmp_path / "a.heic").write_bytes(make(Image.fromarray(source), exif=tags.tobytes()))
+    (source_of,) = sources.index((str(tmp_path),))
+    pixels = data.decode(source_of)
+    assert pixels.shape == (60, 40, 3) and pixels.dtype == np.uint8
+    assert pixels[:, 25:].min() > 150 and pixels[:, :15].max() < 50
+    (tmp_path / "a.heic").write_bytes(make(Image.fromarray(source))[:300])
+    with pytest.raises(TrainingError, match=r"a.heic: expected a photo, got .*"):
+        data.decode(source_of)
 
 
 @pytest.mark.parametrize("pattern", ["", "/d.tar", "/*.tar", "/a.png", "/**/*.jpg"])

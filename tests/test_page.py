@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from files import avif, heic
 from PIL import Image, ImageCms, ImageOps
 from scipy import ndimage
 
@@ -23,6 +24,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 import processes  # noqa: E402
 from serving import Gated, Slow, idle, ready, serving, unwanted  # noqa: E402
 
+from retouch import image as images  # noqa: E402
 from retouch.server.problems import CODES  # noqa: E402
 from retouch.server.settings import Settings  # noqa: E402
 
@@ -745,15 +747,41 @@ def test_bad_files_are_said_where_they_came_from(browser, site):
         page.wait_for_selector("#welcome:visible")
 
 
-@pytest.mark.parametrize("kind", ["gif", "avif"])
-def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site, kind):
+def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site):
     with page_at(browser, site.url, expected=("415",)) as page:
-        data = encoded(photo(), kind)
-        page.set_input_files(
-            "#photo-file", {"name": f"x.{kind}", "mimeType": f"image/{kind}", "buffer": data}
-        )
+        data = encoded(photo(), "gif")
+        page.set_input_files("#photo-file", {"name": "x.gif", "mimeType": "image/gif", "buffer": data})
         page.wait_for_selector("#welcome-error:not(:empty)")
         assert "PNG, JPEG" in page.inner_text("#welcome-error") and page.is_hidden("#canvas")
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_photographs_of_telephones_are_shown_turned_and_become_png(page, make):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    data = make(photo(), exif=tags.tobytes())
+    name = f"IMG_1.{make.__name__}"
+    assert ".heic" in page.get_attribute("#photo-file", "accept")
+    open_photo(page, data, name, "")
+    assert downloaded(page, "#download") == (name.replace(".", "-original."), data)
+    drag(page, (0.4, 0.45), (0.6, 0.5), (0.55, 0.6))
+    hole = mask_of(page)
+    fill(page)
+    name, answer = downloaded(page, "#download")
+    done, known = images.read(answer), images.read(data)
+    assert name == "IMG_1-completed.png" and done.size == known.size == hole.shape == (320, 240)
+    assert np.array_equal(done.pixels[~hole], known.pixels[~hole])
+    page.click("#notes-button")
+    assert "written as PNG" in page.inner_text("#notes-list")
+
+
+def test_heic_that_the_server_cannot_read_is_said(browser, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with serving() as site, page_at(browser, ready(site) or site.url, expected=("415",)) as page:
+        assert ".heic" not in page.get_attribute("#photo-file", "accept")  # an iPhone gives a JPEG then
+        page.set_input_files("#photo-file", {"name": "x.heic", "mimeType": "", "buffer": heic(photo())})
+        page.wait_for_selector("#welcome-error:not(:empty)")
+        assert "pip install '.[heic]'" in page.inner_text("#welcome-error") and page.is_hidden("#canvas")
 
 
 def test_tiff_paste_and_masks_from_files(page):

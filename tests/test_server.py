@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, quote, unquote
 import cv2
 import numpy as np
 import pytest
-from files import png_bomb
+from files import avif, heic, png_bomb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -146,7 +146,7 @@ def test_options_have_one_default_wherever_they_are_given():
     [
         (b"", "an empty file"),
         (b"GIF89a....", "GIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"no", "something else"),
     ],
 )
@@ -191,6 +191,26 @@ def test_what_is_not_kept_is_said(site, monkeypatch):
     assert notes(tiff) == []
     monkeypatch.setattr("retouch.formats.tiff", failing)
     assert notes(tiff) == ["a PNG keeps no IPTC"]
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_what_is_only_read_is_answered_as_png(site, make):
+    photo = make(Image.fromarray(np.full((50, 60, 3), 90, np.uint8)))
+    for mask in (MASK, png(np.zeros_like(HOLE))):  # without a hole, too, it is no copy
+        answer = site.post(INPAINT, files={"image": photo, "mask": mask})
+        assert answer.headers["content-type"] == "image/png"
+        assert unquote(answer.headers["x-notes"]) == f"{make.__name__.upper()} is written as PNG"
+        assert images.read(answer.content).size == (50, 60)
+    preview = site.post("/api/v1/preview", data=photo)
+    np.testing.assert_array_equal(images.read(preview.content).pixels, images.read(photo).pixels)
+
+
+def test_without_the_extra_heic_is_refused(site, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photo = heic(Image.new("RGB", (60, 50)))
+    problem = refused(site.post(INPAINT, files={"image": photo, "mask": MASK}), 415)
+    words = "image: reading HEIC needs the extra 'heic': pip install '.[heic]' in Retouch's folder"
+    assert (problem["error"], problem["detail"]) == ("wrong_format", words)
 
 
 def test_sixteen_bits_are_kept(site):
@@ -395,7 +415,9 @@ def test_models(site):
         if model["classical"] and data:
             assert {name.partition(",")[0] for name in data} == {"scenes256/val"}
             assert len({row["masks"] for row in model["quality"]}) == len(model["quality"])
-    assert site.get("/api/v1/server-config").json()["limits"]["max_pixels"] == 100_000_000
+    config = site.get("/api/v1/server-config").json()
+    assert config["limits"]["max_pixels"] == 100_000_000
+    assert config["formats"] == ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "HEIC"]
     try:
         assert site.post("/api/v1/model", json={"name": "navier-stokes"}).json()["name"] == "navier-stokes"
         assert site.post(INPAINT, files=FORM).headers["x-model"] == "navier-stokes"
