@@ -69,9 +69,13 @@ def test_what_is_only_read_has_the_output_of_a_png() -> None:
         ("p/a.jpg", "m/a.png", "a.jpg"),
         ("p/b.avif", "m/b.png", "b.png"),
     }
+    Path("jobs.csv").write_text("image,mask\np/a.heic,m/a.png\np/a.jpg,m/a.png\np/b.avif,m/b.png\n")
+    assert [job.output for job in plan("jobs.csv", "", "out", "").jobs] == ["p/a.png", "p/a.jpg", "p/b.png"]
     for other in ("a.png", "a.avif"):
         touch(f"p/{other}")
-        with pytest.raises(DataError, match=r"got a.png for p/\S* and p/\S*"):
+        with pytest.raises(
+            DataError, match=r"\Aexpected an output for each photo, got a\.png for p/\S* and p/\S*\Z"
+        ):
             plan("p", "m", "out", "")
         Path(f"p/{other}").unlink()
 

@@ -340,6 +340,12 @@ def test_what_reads_them_is_loaded_when_it_is_needed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_damaged_exif_of_a_heic_is_left_out() -> None:
+    for damaged in (b"nonsense", b"II*\0" + b"\xff" * 40):
+        photo = read(heic(Image.fromarray(PHOTO), exif=b"Exif\0\0" + damaged))
+        assert photo.exif is None and photo.notes == ("damaged EXIF is left out",)
+
+
 @BOTH
 def test_a_copy_without_a_hole_is_no_heic_in_disguise(make) -> None:
     photo = replace(read(make(Image.fromarray(PHOTO))), notes=())

@@ -1,6 +1,7 @@
 """Files, bytes, PIL images and arrays to `Photo`: limits before decoding, one line for whatever is wrong.
 
-Pillow reads the headers and all 8-bit pictures; OpenCV reads 16-bit colour, which Pillow cuts to 8 bits.
+Pillow reads the headers and all 8-bit pictures; OpenCV reads 16-bit colour, which Pillow cuts to 8 bits. What
+telephones write is opened in `heif`.
 Pillow's plug-ins are called directly, because `Image.open` has a size limit that is global to the process.
 """
 
@@ -33,8 +34,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
         source: a path, the bytes of a file, an open binary file, a PIL image, or an array (H, W) or
             (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to 8 bits). An array is
             copied, and never written to.
-        max_pixels: larger pictures are refused before they are decoded. (Pillow has a limit of its own,
-            about 179 million, for TIFF and WebP.)
+        max_pixels: larger pictures are refused before they are decoded. (Libraries have limits of their own:
+            about 179 million for TIFF and WebP, 268 million for AVIF.)
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -112,8 +113,8 @@ def _open(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
             return formats.open_tiff(stream, name)
         case "BMP":
             return BmpImagePlugin.BmpImageFile(stream)
-        case "AVIF" | "HEIC" as phone_kind:
-            return heif.opened(stream, phone_kind, name, max_pixels)
+        case "AVIF" | "HEIC" as coding:
+            return heif.opened(stream, coding, name, max_pixels)
     head = head[:16]
     kind = next((kind for kind, (mark, _) in FOREIGN.items() if mark in head), "")
     what = f"{kind}: {name}" if kind else f"{name} (it begins with {head!r})"

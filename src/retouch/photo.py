@@ -132,8 +132,8 @@ class Photo:
 def written_name(name: str) -> str:
     """The name that a photo's output has by default: its own, with .png for the suffix of what is only read."""
     stem, suffix = os.path.splitext(name)
-    is_written = suffix.lower() not in SUFFIXES or any(suffix.lower() in usual for usual in FORMATS.values())
-    return name if is_written else f"{stem}.png"
+    only_read = any(suffix.lower() in usual for kind, usual in READ.items() if kind not in FORMATS)
+    return f"{stem}.png" if only_read else name
 
 
 def mode_of(pixels: np.ndarray) -> Mode:

@@ -24,7 +24,7 @@ from retouch.server.house import House
 from retouch.server.problems import HttpError, responses
 from retouch.server.work import Progress
 
-OTHER = "application/octet-stream"  # of a file that is no picture, whatever its name says
+OTHER = "application/octet-stream"  # of what no answer is made in, or no picture, whatever its name says
 
 
 def model_routes(house: House) -> APIRouter:
