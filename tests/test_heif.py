@@ -275,6 +275,15 @@ def test_size_is_checked_before_anything_is_decoded(make, monkeypatch: pytest.Mo
         read(lying)
 
 
+def test_what_tiles_are_put_together_to_is_limited_too() -> None:
+    data = heic(Image.fromarray(PHOTO), tile_size=32)
+    assert read(data).size == (50, 70)
+    grid = struct.pack(">BBBBHH", 0, 0, 1, 2, 70, 50)  # 2 x 3 tiles
+    assert data.count(grid) == 1
+    with pytest.raises(ImageSizeError, match="got 16000 x 16000"):
+        read(data.replace(grid, struct.pack(">BBBBHH", 0, 0, 1, 2, 16000, 16000)))
+
+
 def files() -> dict[str, bytes]:
     deep = PHOTO.astype(np.uint16) * 4
     plain = {

@@ -39,10 +39,8 @@ def opened(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Image.Ima
     """
     data = stream.read()
     stream.seek(0)
-    for sides in SIZE.findall(data):
-        width, height = (int.from_bytes(side, "big") for side in sides)
-        if (width - PADDING) * (height - PADDING) > max_pixels:
-            raise ImageSizeError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
+    for width, height in SIZE.findall(data):
+        _check_size(int.from_bytes(width), int.from_bytes(height), name, max_pixels)
     if kind == "AVIF":
         from PIL import AvifImagePlugin  # few pictures need it, and it loads a library
 
@@ -53,7 +51,7 @@ def opened(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Image.Ima
         flags = depth[1][0] if depth else 0
         image.info["bit_depth"] = 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
         if colours:
-            primaries, transfer = (int.from_bytes(value, "big") for value in colours.groups())
+            primaries, transfer = map(int.from_bytes, colours.groups())
             image.info["nclx_profile"] = {"color_primaries": primaries, "transfer_characteristics": transfer}
         return image
     try:
@@ -62,9 +60,16 @@ def opened(stream: BinaryIO, kind: str, name: str, max_pixels: int) -> Image.Ima
     except MissingExtraError as error:
         raise ImageTypeError(f"{error}: {name}") from error
     image = pillow_heif.HeifImageFile(stream)
+    if grid := image.info.get("tiling"):  # what its tiles are put together to may be larger than it says
+        _check_size(grid["image_width"], grid["image_height"], name, max_pixels)
     # EXIF as it stands in the file: the plug-in has set its orientation to 1, but not turned its width and height.
     image.info["exif"] = pillow_heif.open_heif(data).info["exif"]
     return image
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if (width - PADDING) * (height - PADDING) > max_pixels:
+        raise ImageSizeError(f"expected at most {max_pixels:,} pixels, got {width} x {height} in {name}")
 
 
 def deep_channels(image: Image.Image) -> int:
