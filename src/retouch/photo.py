@@ -16,10 +16,10 @@ FORMATS: dict[str, tuple[str, ...]] = {  # what is written: the suffixes that me
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
 }
-READ = FORMATS | {
+READ = FORMATS | {  # what is read; of that, what is not written becomes PNG
     "AVIF": (".avif",),
     "HEIC": (".heic", ".heif", ".hif"),
-}  # and what is read, and written as PNG
+}
 NAMES = "PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC"  # for people
 STARTS: dict[str, re.Pattern[bytes]] = {  # what is read: how its files begin, whatever they are named
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),

@@ -13,7 +13,7 @@ const KINDS = [
   [/^RIFF....WEBP/s, ["webp"]],
   [/^(II[*+]\0|MM\0[*+])/, ["tif", "tiff"]],
   [/^BM/, ["bmp", "dib"]],
-  [/^....ftyp/s, ["heic", "heif", "hif", "avif"]],
+  [/^....ftyp/s, ["heic", "heif", "hif", "avif"]], // of these the server makes PNG
 ];
 
 const headOf = async (blob) => String.fromCharCode(...new Uint8Array(await blob.slice(0, 21).arrayBuffer()));
