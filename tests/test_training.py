@@ -359,7 +359,7 @@ def test_the_same_photos_elsewhere_are_the_same_run(
 def test_init_starts_from_averages_and_adds_up_images(photos: str, tmp_path: Path) -> None:
     run(photos, tmp_path / "a")
     run(photos, tmp_path / "b", {"rate": 0.005}, steps=5, init=str(tmp_path / "a"), size=8)
-    state, _ = read_checkpoint(run(photos, tmp_path / "c", steps=0, init=str(tmp_path / "b"), seed=3).run)
+    state, _ = read_checkpoint(run(photos, tmp_path / "c", steps=0, init=tmp_path / "b", seed=3).run)
     assert (state["step"], state["images"], state["images_before"]) == (0, 0, 24 + 20)
     assert state["init"] == str(tmp_path / "b")
     start, end = read_checkpoint(tmp_path / "c")[1], read_checkpoint(tmp_path / "b")[1]

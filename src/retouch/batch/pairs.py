@@ -267,7 +267,10 @@ def _check_outputs(jobs: Sequence[Job], output: str) -> None:
             raise DataError(f"{label}: expected a name inside of the output, got {job.output}")
         other = owner.setdefault(os.path.normcase(posixpath.normpath(job.output)), label)
         if other is not label:
-            raise DataError(f"expected an output for each photo, got {job.output} for {other} and {label}")
+            raise DataError(
+                f"expected an output for each photo, got {job.output} for {other} and {label} (a list of jobs with a "
+                "column output names them apart)"
+            )
         if storage.join(root, job.shard or job.output) in inputs:
             raise DataError(
                 f"expected an output apart from what is read, got {job.shard or job.output} for both"

@@ -49,12 +49,12 @@ def decode(source: Source) -> np.ndarray:
     try:
         data = read_bytes(source)
         if kind_of(data) in ("AVIF", "HEIC"):  # of which OpenCV reads but one, and turns none upright
-            photo = images.read(data)
-            colours = images.rgb(photo, slice(None), slice(None))
-            return np.asarray(np.rint(255 * colours), np.uint8)
+            return np.asarray(images.to_pil(images.read(data)).convert("RGB"))
         with quiet.opencv:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    except (OSError, ImageError, cv2.error) as error:
+    except ImageError as error:
+        raise TrainingError(f"{source.label}: {str(error).replace(': the given bytes', '')}") from error
+    except (OSError, cv2.error) as error:
         raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
     if pixels is None:
         raise TrainingError(f"{source.label}: expected a photo, got {len(data)} bytes that do not decode")

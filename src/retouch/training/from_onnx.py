@@ -13,12 +13,16 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from retouch.errors import ModelError
+
 # what becomes of a name where ONNX Runtime puts a batch norm into a convolution, repeats weights, takes 8 bits for them
 NAME = re.compile(
     r"(?:ConvBnFusion_(?:W|BN_B)_)?networks\.(.+?)(?:_token_\d+)?(?:_quantized)?(?:_DequantizeLinear_Output\w*)?"
 )
 SLICE = re.compile(r"slice_(\d+)")  # a part, along its inputs, of a weight that is used in parts
-TOLERANCE = 0.015  # mean difference of completions in their holes, in [0, 1]: 8 bits make less
+TOLERANCE = (
+    0.1  # mean difference of completions in their holes, in [0, 1]: 8 bits make less, even of odd pictures
+)
 
 
 def load_onnx(
@@ -31,14 +35,14 @@ def load_onnx(
     """Gives networks the weights of an ONNX file that ``retouch export`` wrote of such networks.
 
     Args:
-        networks: by name, of the settings that the file's had; in evaluation mode.
+        networks: by name, of the file's settings; in evaluation mode.
         data: the file's content.
         samples: (1, 3, H, W) in [0, 1] and (1, 1, H, W), 1 = missing, float32; what the batch norms are to see.
         complete: completes by these networks, (B, 3, H, W), (B, 1, H, W) -> (B, 3, H, W).
         predict: completes by the file, likewise.
 
     Raises:
-        ValueError: "got ...": networks of other settings, which have other weights or complete otherwise.
+        ModelError: weights are missing or of other shapes, or complete otherwise.
     """
     whole, values = nn.ModuleDict(networks), _values(data)
     folded, convolution = dict[str, nn.BatchNorm2d](), ""
@@ -58,9 +62,9 @@ def load_onnx(
         lacking.remove(fitting[0])
     for key, shape in shapes.items():
         if key in values and values[key].shape != shape:
-            raise ValueError(f"got {key} of shape {tuple(values[key].shape)}, not {tuple(shape)}")
+            raise ModelError(f"expected {key} of shape {tuple(shape)}, got {tuple(values[key].shape)}")
     if lacking:
-        raise ValueError(f"got no {', '.join(lacking)}"[:200])
+        raise ModelError(f"expected weights that were trained, each with its name, got no {lacking[0]}")
     whole.load_state_dict({key: values[key] for key in shapes}, strict=False)
 
     seen: dict[nn.Module, list[Tensor]] = {module: [] for module in folded.values()}
@@ -79,7 +83,7 @@ def load_onnx(
     for hook in hooks:
         hook.remove()
     if not difference <= TOLERANCE * numbers:
-        raise ValueError(f"got completions that differ by {difference / numbers:.2g} of [0, 1]")
+        raise ModelError(f"expected weights that complete as the model, got {difference / numbers:.2g} apart")
     for module in folded.values():  # the same function, with the mean and the variance that training sees
         mean, square = torch.stack(seen[module]).mean(0)
         variance = square - mean.square()

@@ -1,21 +1,28 @@
 """What a run begins with: nothing, its own last checkpoint, another run's averaged weights, or those of a model."""
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
-from retouch.errors import TrainingError
+import torch
+from torch import nn
+
+from retouch.cards import Card, shipped_names
+from retouch.errors import ModelError, TrainingError
 from retouch.models import Model, OnnxPredictor, load
+from retouch.own import PYTHON
 from retouch.sources import Source
 from retouch.training.checkpoints import Weights, holds_run, read_checkpoint
 from retouch.training.data import SAMPLES, Photos, damaged
 from retouch.training.from_onnx import load_onnx
+from retouch.training.process import restored
 from retouch.training.searching import SearchPredictor
-from retouch.training.settings import Settings
+from retouch.training.settings import Settings, configure
 
-CROPS = 16  # that show what a model's batch norms see, and whether it completes as it should
+CROPS = 8  # that show what a model's batch norms see, and whether it completes as it should
 
 
 def start(
@@ -45,23 +52,22 @@ def start(
         raise TrainingError(
             f"{settings.output}: expected a folder without a run, got one (--resume goes on with it)"
         )
-    init = settings.init
+    init = None if settings.init is None else os.fspath(settings.init)
     state = {"step": 0, "images": 0, "images_before": 0, "seconds": 0.0, "sums": {}, "counts": {}}
     state |= {"init": init, "licence": ""}
     if init is None:
         return state, {}
-    if os.path.isdir(init):
+    if os.path.isdir(init) and init not in shipped_names():
         other, weights = read_checkpoint(init, lambda group: group.endswith(".ema"))
         _check_method(f"{init}: expected a run", method, other["method"])
         before, licence = other["images"] + other["images_before"], other.get("licence", "")
         return state | {"images_before": before, "licence": licence}, weights
-    model = load(init, threads=settings.threads)
-    if model.card is None:
+    model = None if init.lower().endswith(PYTHON) else load(init, threads=settings.threads)
+    if model is None or model.card is None:
         raise TrainingError(f"expected a training run or a model of {method} to start from, got {init}")
     _check_method(f"{init}: expected a model", method, model.card.method)
-    if hasattr(config, "mirror"):  # the model's, to compare with it
-        config = replace(config, mirror="--set mirror=True" in model.card.command)
-    weights = _weights(model, partial(build, config), Photos(tuple(sources), settings, SAMPLES))
+    with restored(settings.threads):
+        weights = _weights(model, model.card, config, build, Photos(tuple(sources), settings, SAMPLES))
     return state | {"images_before": model.card.images_seen, "licence": model.card.licence}, weights
 
 
@@ -70,25 +76,51 @@ def _check_method(expected: str, wanted: str, got: str) -> None:
         raise TrainingError(f"{expected} of {wanted}, got one of {got}")
 
 
-def _weights(model: Model, build: Callable[..., Any], photos: Photos) -> Weights:
-    """A model's weights, as a run's averages are named."""
-    predictor = model.predictor
-    if not isinstance(predictor, OnnxPredictor):  # it searches: PyTorch has the networks already
-        networks = cast(SearchPredictor, predictor).method.networks
-        return {f"{name}.ema": network.state_dict() for name, network in networks.items()}
-    method = build(training=False)
-    for network in method.networks.values():
-        network.eval()
-    try:
-        load_onnx(
-            method.networks,
-            predictor.weights,
-            damaged(photos, CROPS),
-            lambda image, hole: method.complete(image, hole, generator=None),
-            lambda image, hole: predictor(image, hole, seed=0),
-        )
-    except ValueError as error:
-        raise TrainingError(
-            f"{model.name}: expected the settings that its card's command has (--preset shipped, or --set), {error}"
-        ) from error
+def _weights(model: Model, card: Card, config: Any, build: Callable[..., Any], photos: Photos) -> Weights:
+    """A model's weights, as a run's averages are named, after checking that its networks are those of the config."""
+    samples = damaged(photos, CROPS)
+    if isinstance(model.predictor, OnnxPredictor):
+        predictor, words = model.predictor, pairwise(shlex.split(card.command))
+        own = configure(type(config), dict(pair.split("=", 1) for option, pair in words if option == "--set"))
+        method = _still(build(own, training=False))
+        try:
+            load_onnx(
+                method.networks,
+                predictor.weights,
+                samples,
+                lambda image, hole: method.complete(image, hole, generator=None),
+                lambda image, hole: predictor(image, hole, seed=0),
+            )
+        except ModelError as error:
+            raise ModelError(f"{model.name}: {error}") from error
+    else:  # it searches: PyTorch has the networks already
+        method = cast(SearchPredictor, model.predictor).method
+        own = method.config
+    image, hole = map(torch.from_numpy, samples[0])
+    for name, value in vars(config).items():
+        had = getattr(own, name)
+        if value == had or name == "mirror":
+            continue
+        other = _still(build(replace(own, **{name: value}), training=False))
+        same = _shapes(other) == _shapes(method)
+        if same and isinstance(model.predictor, OnnxPredictor):  # a search may be another one
+            for key, network in other.networks.items():
+                network.load_state_dict(method.networks[key].state_dict())
+            one, two = (each.complete(image, hole, generator=None) for each in (method, other))
+            same = torch.equal(one, two)
+        if not same:
+            raise TrainingError(
+                f"{model.name}: expected the model's own {name} = {had!r}, got {value!r} (--preset shipped, or --set)"
+            )
     return {f"{name}.ema": network.state_dict() for name, network in method.networks.items()}
+
+
+def _still(method: Any) -> Any:
+    for network in method.networks.values():
+        network.eval().requires_grad_(False)
+    return method
+
+
+def _shapes(method: Any) -> list[tuple[str, torch.Size]]:
+    weights = nn.ModuleDict(method.networks).state_dict()
+    return [(name, weight.shape) for name, weight in weights.items()]
