@@ -161,6 +161,8 @@ def test_files_of_one_name_are_apart(mean: Path, tmp_path: Path) -> None:
         ("\0", "expected Python that runs, got SyntaxError: "),
         ("\n\nimport no_such_module", "line 3: expected Python that runs, got ModuleNotFoundError: No module "),
         ("def predictor():\n    return 1 / 0", "line 2: expected predictor() to return a model, got ZeroDivision"),
+        ("import sys\nsys.exit('no lama')", "line 2: expected Python that runs, got SystemExit: no lama"),
+        ("def predictor(): quit()", "line 1: expected predictor() to return a model, got SystemExit: None"),
         ("def predictor(a):\n    return a", "expected predictor() to return a model, got TypeError: "),
         ("def predictor(): return 3", "expected predictor() to return a callable with retouch.Limits, got int"),
         ("def predictor(): return max", "retouch.Limits, got builtin_function_or_method without limits"),
@@ -192,6 +194,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ),
         ("return image * np.nan", "expected the model to return finite values"),
         ("return missing", r"mean\.py, line 8: expected to complete a window, got NameError: name 'missing'"),
+        ("raise SystemExit", r"mean\.py, line 8: expected to complete a window, got SystemExit: SystemExit"),
     ],
 )
 def test_a_model_that_fails_is_one_line(

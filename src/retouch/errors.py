@@ -84,7 +84,7 @@ def needs(extra: str, part: str) -> Iterator[None]:
         raise MissingExtraError(part, extra) from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception of another library says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -96,7 +96,7 @@ def _told(path: str, expected: str) -> Iterator[None]:
         yield
     except (RetouchError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end a batch as if it were done
         own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
         line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
         where = f"{path}, line {line}" if line else path
