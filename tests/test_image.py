@@ -62,6 +62,7 @@ def exif_of(orientation: int) -> bytes:
     tags = Image.Exif()
     tags.update(EXIF_KEPT)
     tags[exif.ORIENTATION] = orientation
+    tags.update(zip(exif.SIDES, (17, 11), strict=True))
     below = tags.get_ifd(exif.EXIF_IFD)
     below[exif.PIXEL_WIDTH], below[exif.PIXEL_HEIGHT], below[0x927C] = 17, 11, b"maker's note" * 9
     tags.get_ifd(exif.GPS_IFD)[1] = "N"
@@ -434,6 +435,7 @@ def test_orientation_is_applied_once(format: str, orientation: int) -> None:
         below = tags.get_ifd(exif.EXIF_IFD)
         assert below[0x927C] == b"maker's note" * 9
         assert (below[exif.PIXEL_WIDTH], below[exif.PIXEL_HEIGHT]) == photo.size[::-1]
+        assert tuple(map(tags.get, exif.SIDES)) == photo.size[::-1]
         assert tags.get_ifd(exif.GPS_IFD) == {1: "N"}
     again = read(image.encode(photo, photo.format))
     assert again.size == photo.size

@@ -17,6 +17,7 @@ from retouch import quiet
 
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
+SIDES = (0x0100, 0x0101)  # width and height as some telephones write them into the first directory, too
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
 # What describes the picture rather than its storage, where EXIF is taken from a TIFF's own directory.
 DESCRIPTIVE = (
@@ -53,8 +54,10 @@ def upright(exif: bytes) -> tuple[bytes | None, int]:
                 struct.pack_into(order + "H", data, place, 1)
             elif tag == EXIF_IFD:
                 (below,) = struct.unpack_from(order + "L", data, place)
+        if orientation >= 5:
+            _swap_sides(data, first, order, SIDES)
         if orientation >= 5 and below:
-            _swap_sides(data, below, order)
+            _swap_sides(data, below, order, (PIXEL_WIDTH, PIXEL_HEIGHT))
         _drop_thumbnail(data, first, order)
     except struct.error:
         return None, orientation
@@ -69,11 +72,11 @@ def _entries(data: bytearray, start: int, order: str) -> Iterator[tuple[int, int
         yield tag, kind, place + 8
 
 
-def _swap_sides(data: bytearray, start: int, order: str) -> None:
+def _swap_sides(data: bytearray, start: int, order: str, sides: tuple[int, int]) -> None:
     places = {tag: place for tag, _, place in _entries(data, start, order)}
-    if PIXEL_WIDTH in places and PIXEL_HEIGHT in places:
+    if places.keys() >= set(sides):
         # The type stands 6 bytes before the value and may differ (SHORT or LONG): swap whole fields.
-        width, height = (slice(places[tag] - 6, places[tag] + 4) for tag in (PIXEL_WIDTH, PIXEL_HEIGHT))
+        width, height = (slice(places[tag] - 6, places[tag] + 4) for tag in sides)
         data[width], data[height] = data[height], data[width]
 
 
