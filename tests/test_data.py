@@ -123,6 +123,24 @@ def test_what_the_work_writes_is_left_out(folder: Path, monkeypatch: pytest.Monk
     assert len(sources.index((".",), beside=["."])) == 7
 
 
+def test_what_another_evaluation_or_run_wrote_is_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be measured, or learned from, and the earlier one could not go on: its photos would be others."""
+    monkeypatch.chdir(folder)
+    before = sources.index((".",))
+    for name, line in (("a/results.jsonl", '{"format": 1, '), ("b/c/stats.jsonl", '{"step": 20, ')):
+        for picture in ("original.png", "samples/00001000.png"):
+            path = Path(name).parent / picture
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        Path(name).write_text(line)
+    assert sources.index((".",)) == before
+    assert len(sources.index(("a", "b/c/samples"))) == 3  # asked for
+    Path("a/results.jsonl").write_text('{"name": "of somebody else"}')
+    assert len(sources.index((".",))) == len(before) + 2
+
+
 def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> None:
     odd = folder.rename(tmp_path / "size=16")
     assert len(sources.index((str(odd),))) == 7

@@ -16,6 +16,9 @@ from pathlib import Path, PurePosixPath
 from retouch.errors import DataError
 from retouch.photo import SUFFIXES
 
+# How files begin that tell of a folder that an evaluation or a training run has written.
+WRITTEN = {"results.jsonl": b'{"format": ', "stats.jsonl": b'{"step": '}
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -39,7 +42,8 @@ def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[So
         data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
             ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
             ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. Members of shards named
-            ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot.
+            ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot, or what an evaluation or a
+            training run has written into a folder below ``PATH``.
         beside: folders that the work writes into, or that hold masks; where one lies in a folder of photos, it is
             left out.
 
@@ -154,9 +158,10 @@ def _refuse(error: OSError) -> None:
 
 def _files(path: str) -> list[str]:
     if os.path.isdir(path):
-        return [
-            os.path.join(path, name) for name in below(path) if name.lower().endswith((*SUFFIXES, ".tar"))
-        ]
+        names = below(path)
+        ours = tuple(f"{os.path.dirname(name)}/" for name in names if _is_ours(path, name))
+        wanted = (name for name in names if name.lower().endswith((*SUFFIXES, ".tar")))
+        return [os.path.join(path, name) for name in wanted if not name.startswith(ours)]
     if os.path.exists(path):
         return [path]
     found = sorted(glob.glob(path, recursive=True))
@@ -165,6 +170,16 @@ def _files(path: str) -> list[str]:
             f"{path}: expected a folder, a .tar shard or a pattern that matches some, got no such file"
         )
     return [name for match in found for name in _files(match)]
+
+
+def _is_ours(folder: str, name: str) -> bool:
+    """Whether a file tells that an evaluation or a training run has written the folder in which it lies."""
+    begins = WRITTEN.get(os.path.basename(name))
+    if begins is None:
+        return False
+    with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+        return file.read(len(begins)) == begins
+    return False
 
 
 def _is_photo(name: PurePosixPath) -> bool:
