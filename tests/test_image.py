@@ -232,6 +232,21 @@ def test_a_mask_that_is_in_its_transparency_alone_is_refused(grey: int, mode: st
     assert read_mask(layer, (4, 4)).sum() == (15 if grey else 1)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_strokes_on_transparent_white_are_refused(mode: str) -> None:
+    """As programs whose new layers are transparent white save strokes of black or red: all else would be filled."""
+    layer = Image.new("LA", (4, 4), (255, 0))
+    layer.putpixel((1, 1), (0, 255))
+    mask = layer.convert(mode)
+    if mode == "P":
+        mask = Image.frombytes("P", (4, 4), bytes([1, *[0] * 15]))
+        mask.putpalette([255, 255, 255, 0, 200, 0, 0, 255], "RGBA")
+    with pytest.raises(MaskError, match="white on black, got one whose white is all transparent: flatten"):
+        read_mask(mask, (4, 4))
+    layer.putpixel((2, 2), (255, 1))
+    assert read_mask(layer, (4, 4)).sum() == 15
+
+
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 250, 10))])
 def test_palette_transparency_is_kept(transparency: int | bytes) -> None:
     source = Image.fromarray(COLOUR).quantize(25)

@@ -69,8 +69,8 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
 
     Raises:
         MaskError: the mask has another size than the image, 8-bit values in 16 bits, 0 and 1 in 8, something
-            painted but nothing white, or colours of one kind under an alpha channel that differs: what is to be
-            filled seems to be in that.
+            painted but nothing white, or under an alpha channel that differs colours of one kind, or white that
+            is all transparent: what is to be filled seems to be in that.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -93,8 +93,16 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
 def hole_of(photo: Photo) -> np.ndarray:
     """As `read_mask`, of a mask that was read and has no image beside it."""
     hole = _white(photo)
-    if hole.all() or not hole.any():
-        _check_alpha(photo)
+    alpha = _alpha(photo)
+    if alpha is not None and alpha.min() != alpha.max():
+        if hole.all() or not hole.any():
+            raise MaskError(
+                "expected a mask of white on black, got one whose transparency alone differs: flatten it"
+            )
+        if not alpha[hole].any():  # strokes of another colour, on a layer that is transparent white
+            raise MaskError(
+                "expected a mask of white on black, got one whose white is all transparent: flatten it"
+            )
     if not hole.any():
         _check_dark(photo)
     return hole
@@ -131,18 +139,11 @@ def _check_dark(photo: Photo) -> None:
         raise MaskError(f"expected a mask with white (128 to 255), got none brighter than {most}")
 
 
-def _check_alpha(photo: Photo) -> None:
-    """Refuses a mask without a border, painted on a transparent layer that has one."""
+def _alpha(photo: Photo) -> np.ndarray | None:
+    """(H, W), or None where there is none."""
     if photo.palette is not None:
-        alpha = photo.palette[:, 3][photo.pixels[..., 0]]
-    elif photo.pixels.shape[2] in (2, 4):
-        alpha = photo.pixels[..., -1]
-    else:
-        return
-    if alpha.min() != alpha.max():
-        raise MaskError(
-            "expected a mask of white on black, got one whose transparency alone differs: flatten it"
-        )
+        return photo.palette[:, 3][photo.pixels[..., 0]] if photo.has_alpha else None
+    return photo.pixels[..., -1] if photo.pixels.shape[2] in (2, 4) else None
 
 
 def rgb(photo: Photo, rows: slice, cols: slice) -> np.ndarray:
