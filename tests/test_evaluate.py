@@ -406,6 +406,18 @@ def test_masks_in_folders_as_the_photos_and_among_them(data: Path, tmp_path: Pat
     assert re.fullmatch(r"expected a picture named x in .*masks, got a/x\.bmp and a/x\.png", error)
 
 
+def test_masks_pair_however_their_accents_are_written(data: Path, tmp_path: Path) -> None:
+    for number, (photo, mask) in enumerate((("\u00e9", "e\u0301"), ("a\u0308", "\u00e4"))):
+        (data / f"{number}.png").rename(data / f"{photo}.png")
+        hole = masks.draw("center", 40, 48, seed=0)
+        (tmp_path / "own").mkdir(exist_ok=True)
+        Image.fromarray(masks.to_image(hole)).save(tmp_path / "own" / f"{mask}.png")
+    for number in (2, 3):
+        (data / f"{number}.png").unlink()
+    done = evaluate.evaluate(settings(data, tmp_path / "out", masks=(str(tmp_path / "own"),)))
+    assert (done.made, done.failures) == (2, 0)
+
+
 def test_pictures_completed_elsewhere(data: Path, tmp_path: Path) -> None:
     """Measured as the model that made them; what they do to known pixels does not count, and they have no time."""
     masks_there, made = tmp_path / "masks", tmp_path / "made"

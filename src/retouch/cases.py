@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -221,7 +222,9 @@ def named_as(source: Source, folder: str, fingerprint: str) -> str:
         DataError: there is none, or more than one.
     """
     there = _pictures_in(folder, fingerprint)
-    parts = PurePath(source.name or source.path).with_suffix("").parts
+    # é is one character, or two, as on a Mac
+    named = unicodedata.normalize("NFC", source.name or source.path)
+    parts = PurePath(named).with_suffix("").parts
     keys = ["/".join(parts[start:]) for start in range(len(parts))]
     found = next((there[key] for key in keys if key in there), [])
     if len(found) != 1:
@@ -237,7 +240,8 @@ def _pictures_in(folder: str, fingerprint: str) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sources.below(folder):
         if path.lower().endswith(SUFFIXES):
-            found.setdefault(str(PurePosixPath(path).with_suffix("")), []).append(path)
+            key = unicodedata.normalize("NFC", str(PurePosixPath(path).with_suffix("")))
+            found.setdefault(key, []).append(path)
     return found
 
 
