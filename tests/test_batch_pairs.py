@@ -281,6 +281,7 @@ BAD_LISTS = [
     ("image,mask,output\np/a.jpg,m/a.png,/a.jpg\n", r"line 2: expected an output's path inside of OUTPUT"),
     ("image,mask,output\np/a.jpg,m/a.png,a.gif\n", r"line 2: expected an output that ends in"),
     ('image,mask\np/a.jpg,"m/a.png\n', r"jobs.csv, line \d: expected CSV"),
+    ("image,mask,image\np/a.jpg,m/a.png,p/b.png\n", r"line 1: .*output, model; got image twice\Z"),
     (
         "image,mask,output\np/a.jpg,m/a.png,o.png\np/b.png,m/a.png,./o.png\n",
         r"line 3: expected an output of its own, got o.png, as on lists/jobs.csv, line 2\Z",

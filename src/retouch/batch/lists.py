@@ -108,9 +108,10 @@ def _jsonl(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _check_columns(names: Any, where: str) -> None:
     wrong = next((name for name in names if name not in COLUMNS), None)
+    twice = next((name for name in COLUMNS if list(names).count(name) > 1), None)
     missing = next((name for name in NEEDED if name not in names), None)
-    if wrong is not None or missing is not None:
-        got = f"none for {missing}" if wrong is None else repr(wrong)
+    if (wrong, missing, twice) != (None, None, None):
+        got = repr(wrong) if wrong is not None else f"none for {missing}" if missing else f"{twice} twice"
         raise DataError(f"{where}: expected the columns image, mask and perhaps output, model; got {got}")
 
 
