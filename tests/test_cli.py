@@ -343,6 +343,15 @@ def test_bad_input_in_a_process(arguments: str, photo_path: Path, mask_path: Pat
     assert contents(photo_path.parent) == before
 
 
+def test_settings_in_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As Notepad writes it."""
+    from retouch.training.command import _from_file
+
+    path = tmp_path / "settings.toml"
+    path.write_text("blocks = 3\r\n", encoding="utf-8-sig")
+    assert _from_file(path) == {"blocks": 3}
+
+
 def test_an_unknown_method_is_told_before_pytorch_is_imported(
     say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

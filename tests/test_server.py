@@ -1160,7 +1160,7 @@ def test_servers_that_cannot_be(arguments, words, capsys):
 
 
 def test_a_token_in_a_file_and_a_name_of_the_server(tmp_path):
-    (tmp_path / "token").write_text("a-long-secret\n")
+    (tmp_path / "token").write_text("a-long-secret\n", encoding="utf-8-sig")  # as Notepad may
     options = ("--port", "0", "--token-file", str(tmp_path / "token"), "--allow-host", "box.example")
     with process(*options) as (_, site):
         right = {"Authorization": "Bearer a-long-secret"}

@@ -97,7 +97,7 @@ def _token(token: str | None, file: Path | None) -> str | None:
     if token is not None and file is not None:
         raise ServerError("expected --token or --token-file, got both")
     try:
-        secret = file.read_text(encoding="utf-8").strip() if file is not None else token
+        secret = file.read_text(encoding="utf-8-sig").strip() if file is not None else token
     except UnicodeDecodeError:
         raise ServerError(f"expected a token in plain text in {file}, got a binary file") from None
     if secret is not None and (

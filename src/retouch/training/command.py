@@ -95,7 +95,7 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
     except ValueError as error:  # not TOML, or not UTF-8
         raise TrainingError(f"{path}: expected settings in TOML, got: {error}") from error
 
