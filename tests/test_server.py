@@ -298,6 +298,14 @@ def test_a_seed_of_iopaint_may_be_text(site):
         assert site.post(INPAINT, json=as_json(sd_seed=seed)).headers["x-seed"] == "42"
 
 
+def test_files_may_be_named_as_in_mails(site):
+    """RFC 2231's ``filename*`` alone, as older clients send names that are not in ASCII."""
+    body = requests_body()[kind := "multipart/form-data; boundary=y"]
+    body = body.replace(b'filename="n"', b"filename*=utf-8''%c3%a9.png")
+    answer = site.post(INPAINT, data=body, headers={"Content-Type": kind})
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_thread_that_does_not_start_takes_no_place(monkeypatch):
     start = threading.Thread.start
 

@@ -188,7 +188,9 @@ class _Form:
         if name in self.parts:
             raise HttpError("wrong_field", f"expected the field {name[:80]!r} once, got it twice")
         content = b"".join(self._content)
-        self.parts[name] = content if b"filename" in options else content.decode(errors="replace")
+        # The parser leaves out filename*, which some clients send alone where a name is not in ASCII.
+        file = b"filename" in options or b"filename*=" in self._disposition
+        self.parts[name] = content if file else content.decode(errors="replace")
 
     def _all(self) -> None:
         self.whole = True
