@@ -663,6 +663,24 @@ def test_a_worker_that_dies_is_one_line() -> None:
         list(in_processes(2, 1, os._exit, [(3,)] * 4))
 
 
+def test_an_interrupt_while_workers_start_leaves_no_traceback() -> None:
+    """As a terminal sends it: to all processes."""
+    code = (
+        "import os, signal, sys, threading, time\nfrom retouch.workers import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    threading.Timer(float(sys.argv[1]), os.kill, (0, signal.SIGINT)).start()\n"
+        "    try:\n"
+        "        list(in_processes(2, 1, time.sleep, [(0.05,)] * 100))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+    for seconds in ("0.02", "0.1", "0.2"):
+        command = [sys.executable, "-c", code, seconds]
+        done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+        assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_torch_stays_away(data: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom retouch.cli import main\n"

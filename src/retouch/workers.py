@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import cv2
 
+from retouch import signals
 from retouch.errors import DataError
 
 AWAKE = 0.5  # seconds: a signal that arrives just as a wait begins is seen at its end, which may be far
@@ -45,6 +47,9 @@ def in_processes(
     """
     with ProcessPoolExecutor(workers, unforked(__name__), _worker, (threads,)) as pool:
         try:
+            with _put_off():
+                for _ in range(workers):
+                    pool.submit(os.getpid)  # starts a process
             yield from as_they_come(pool, 2 * workers, work, arguments)
         except BrokenProcessPool as error:
             raise DataError(
@@ -53,6 +58,25 @@ def in_processes(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """SIGINT and SIGTERM wait: they would leave a process half started, which tells of that by a traceback.
+
+    What is started meanwhile never sees the SIGINT that a terminal sends to all processes.
+    """
+    came: list[int] = []
+    with signals.taken(came.append):
+        mask = getattr(signal, "pthread_sigmask", None)  # Windows has none
+        before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
+        try:
+            yield
+        finally:
+            if mask:
+                mask(signal.SIG_SETMASK, before)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def as_they_come(
