@@ -2,8 +2,10 @@
 
 import itertools
 import multiprocessing
+import signal
 import tarfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -439,6 +441,27 @@ def test_batches_are_the_same_whatever_the_workers(folder: Path, workers: int) -
     kept = photos(folder)
     assert same(take(kept, 5), take(kept, 5, workers=workers))
     assert not multiprocessing.active_children()  # the workers have ended
+
+
+def test_an_interrupt_waits_until_the_decoding_processes_have_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end the process that forks them, and the run with a traceback."""
+    put_off = data.put_off
+
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        with put_off():
+            signal.raise_signal(signal.SIGINT)
+            yield
+
+    monkeypatch.setattr(data, "put_off", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            take(photos(folder), 1, workers=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_batches_go_on_at_any_sample(folder: Path) -> None:

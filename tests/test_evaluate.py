@@ -31,7 +31,7 @@ from retouch.evaluate import Settings
 from retouch.models import load
 from retouch.protocols import PROTOCOLS
 from retouch.summary import extremes, ranked
-from retouch.workers import in_processes
+from retouch.workers import in_processes, put_off
 
 STROKES = "strokes:0.1-0.2"
 Rows = list[dict[str, Any]]
@@ -679,6 +679,17 @@ def test_an_interrupt_while_workers_start_leaves_no_traceback() -> None:
         command = [sys.executable, "-c", code, seconds]
         done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
         assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+def test_an_interrupt_is_put_off_and_comes() -> None:
+    before, reached = signal.signal(signal.SIGINT, signal.default_int_handler), False
+    try:
+        with pytest.raises(KeyboardInterrupt), put_off():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached = True
+        assert reached and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_torch_stays_away(data: Path, tmp_path: Path) -> None:

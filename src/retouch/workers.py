@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -47,7 +48,7 @@ def in_processes(
     """
     with ProcessPoolExecutor(workers, unforked(__name__), _worker, (threads,)) as pool:
         try:
-            with _put_off():
+            with put_off():
                 for _ in range(workers):
                     pool.submit(os.getpid)  # starts a process
             yield from as_they_come(pool, 2 * workers, work, arguments)
@@ -61,7 +62,7 @@ def in_processes(
 
 
 @contextmanager
-def _put_off() -> Iterator[None]:
+def put_off() -> Iterator[None]:
     """SIGINT and SIGTERM wait: they would leave a process half started, which tells of that by a traceback.
 
     What is started meanwhile never sees the SIGINT that a terminal sends to all processes.
@@ -69,6 +70,8 @@ def _put_off() -> Iterator[None]:
     came: list[int] = []
     with signals.taken(came.append):
         mask = getattr(signal, "pthread_sigmask", None)  # Windows has none
+        if mask:
+            resource_tracker.ensure_running()  # started later, it would let SIGINT through again
         before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
         try:
             yield

@@ -9,6 +9,7 @@ at sample n, whatever the number of workers or devices.
 import signal
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -26,7 +27,7 @@ from retouch.errors import ImageError, RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
 from retouch.terminal import one_line
 from retouch.training.settings import Settings
-from retouch.workers import unforked
+from retouch.workers import put_off, unforked
 
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
@@ -280,7 +281,9 @@ def batches(
     )
     said = set[str]()
     try:
-        for made in loader:
+        with put_off() if workers else nullcontext():
+            arriving = iter(loader)  # starts the processes
+        for made in arriving:
             if isinstance(made, TrainingError):
                 raise made
             images, holes, left_out = made
