@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from typing import Any
 
 import cv2
 import numpy as np
@@ -232,6 +233,11 @@ class Numbers(Sampler[list[int]]):
             first += self.batch
 
 
+def _begun(loader: DataLoader[Batch]) -> Iterator[Any]:
+    with put_off() if loader.num_workers else nullcontext():
+        return iter(loader)  # which starts the processes
+
+
 def _worker(_: int) -> None:
     # A signal to the whole group of processes reaches the workers too, while the loop wants to finish its
     # step and to end them itself. SIGTERM is only put off: an exiting interpreter sends it, and then waits.
@@ -281,9 +287,7 @@ def batches(
     )
     said = set[str]()
     try:
-        with put_off() if workers else nullcontext():
-            arriving = iter(loader)  # starts the processes
-        for made in arriving:
+        for made in _begun(loader):
             if isinstance(made, TrainingError):
                 raise made
             images, holes, left_out = made
