@@ -54,5 +54,5 @@ start=()
 [[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
 model recurrent-faces recurrent 8000 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
   --whole --jitter 0.06 --colour 0.05 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 --ema 0.997 \
-  --set features="$features" --set perceptual=0.02 --set normalized=0.1 --set ssim=3 --set hole_l1=0.5 --set psnr=0.5 \
+  --set features="$features" --set perceptual=0.02 --set normalized=0.1 --set ssim=3 --set hole_l1=0.5 --set psnr=1 \
   --set mirror=True --set warmup=20 --set "$(ends 8000)"
