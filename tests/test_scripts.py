@@ -104,7 +104,7 @@ def test_train_all_resumes_what_started_from_another_run(tmp_path: Path) -> None
     arguments = ("data", "vgg.safetensors", str(tmp_path))
     (tmp_path / "k").mkdir()
     status, first = run("train_all.sh", tmp_path, *arguments, cut="recurrent-faces")
-    assert status == 143 and settings_of(first[-1]).init == tmp_path / "k"
+    assert status == 143 and settings_of(first[-1]).init == str(tmp_path / "k")
     status, second = run("train_all.sh", tmp_path, *arguments)
     resumed = settings_of(second[0])
     assert status == 0 and resumed.resume and resumed.init is None

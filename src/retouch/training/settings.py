@@ -60,8 +60,7 @@ class Settings:
         validate_photos: how many of them, the first in the seed's order.
         validate_every: steps between two such measurements, a multiple of log_every.
         resume: go on with the run in --output.
-        init: another run, whose averaged weights the networks start from, or a model, as for "retouch complete", of
-            the same method (optimisers fresh, step 0; what a model lacks, as discriminators, fresh too).
+        init: a run, or a model, whose averaged weights to start from; all else is fresh.
     """
 
     data: tuple[str, ...]
