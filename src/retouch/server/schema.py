@@ -73,7 +73,7 @@ class ConfigAnswer(BaseModel):
 
     version: str
     limits: LimitsAnswer
-    formats: list[str]
+    formats: list[str]  # that are read
     blends: list[str]
     inputFolder: bool  # noqa: N815
     outputFolder: bool  # noqa: N815
