@@ -6,6 +6,7 @@ bit for bit, nor split over processes without overlap. Here the order of the pho
 at sample n, whatever the number of workers or devices.
 """
 
+import io
 import signal
 import sys
 from collections.abc import Generator, Iterator, Mapping
@@ -51,11 +52,13 @@ def decode(source: Source) -> np.ndarray:
     try:
         data = read_bytes(source)
         if kind_of(data) in ("AVIF", "HEIC"):  # of which OpenCV reads but one, and turns none upright
-            return np.asarray(images.to_pil(images.read(data)).convert("RGB"))
+            file = io.BytesIO(data)
+            file.name = source.label  # for what is wrong with it
+            return np.asarray(images.to_pil(images.read(file)).convert("RGB"))
         with quiet.opencv:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except ImageError as error:
-        raise TrainingError(f"{source.label}: {str(error).replace(': the given bytes', '')}") from error
+        raise TrainingError(str(error)) from error
     except (OSError, cv2.error) as error:
         raise TrainingError(f"{source.label}: expected a photo, got {error}") from error
     if pixels is None:

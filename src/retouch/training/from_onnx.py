@@ -44,36 +44,15 @@ def load_onnx(
     Raises:
         ModelError: weights are missing or of other shapes, or complete otherwise.
     """
-    whole, values = nn.ModuleDict(networks), _values(data)
-    folded, convolution = dict[str, nn.BatchNorm2d](), ""
-    for name, module in whole.named_modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            convolution = name
-        elif isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in values:
-            folded[name] = module  # that is to add its bias, and nothing else
-            if f"{convolution}.weight_bias" in values:
-                values.setdefault(f"{name}.bias", values[f"{convolution}.weight_bias"])
-            neutral = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - module.eps}
-            values |= {f"{name}.{key}": torch.full_like(module.bias, value) for key, value in neutral.items()}
-    shapes = {k: v.shape for k, v in whole.state_dict().items() if not k.endswith("num_batches_tracked")}
-    lacking = [key for key in shapes if key not in values]
-    if "slices" in values and (fitting := [k for k in lacking if shapes[k] == values["slices"].shape]):
-        values[fitting[0]] = values["slices"]
-        lacking.remove(fitting[0])
-    for key, shape in shapes.items():
-        if key in values and values[key].shape != shape:
-            raise ModelError(f"expected {key} of shape {tuple(shape)}, got {tuple(values[key].shape)}")
-    if lacking:
-        raise ModelError(f"expected weights that were trained, each with its name, got no {lacking[0]}")
-    whole.load_state_dict({key: values[key] for key in shapes}, strict=False)
+    seen: dict[nn.BatchNorm2d, list[Tensor]] = {
+        norm: [] for norm in _fill(nn.ModuleDict(networks), _values(data))
+    }
 
-    seen: dict[nn.Module, list[Tensor]] = {module: [] for module in folded.values()}
-
-    def measure(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    def measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
         x = inputs[0].double()
-        seen[module].append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
+        seen[norm].append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
 
-    hooks = [module.register_forward_pre_hook(measure) for module in seen]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in seen]
     difference = numbers = 0.0
     with torch.no_grad():
         for image, hole in samples:
@@ -84,12 +63,38 @@ def load_onnx(
         hook.remove()
     if not difference <= TOLERANCE * numbers:
         raise ModelError(f"expected weights that complete as the model, got {difference / numbers:.2g} apart")
-    for module in folded.values():  # the same function, with the mean and the variance that training sees
-        mean, square = torch.stack(seen[module]).mean(0)
+    for norm, moments in seen.items():  # the same function, with the mean and the variance that training sees
+        mean, square = torch.stack(moments).mean(0)
         variance = square - mean.square()
-        weight, bias = (variance + module.eps).sqrt(), module.bias.detach() + mean
+        weight, bias = (variance + norm.eps).sqrt(), norm.bias.detach() + mean
         own = {"running_mean": mean, "running_var": variance, "weight": weight, "bias": bias}
-        module.load_state_dict(own, strict=False)
+        norm.load_state_dict(own, strict=False)
+
+
+def _fill(networks: nn.ModuleDict, values: dict[str, Tensor]) -> list[nn.BatchNorm2d]:
+    """Gives networks a file's weights; returns the norms that lie in convolutions there: they add a bias alone."""
+    folded, convolution = list[nn.BatchNorm2d](), ""
+    for name, module in networks.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            convolution = name  # the one before the next norm
+        elif isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in values:
+            folded.append(module)
+            if f"{convolution}.weight_bias" in values:
+                values.setdefault(f"{name}.bias", values[f"{convolution}.weight_bias"])
+            neutral = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - module.eps}
+            values |= {f"{name}.{key}": torch.full_like(module.bias, value) for key, value in neutral.items()}
+    shapes = {k: v.shape for k, v in networks.state_dict().items() if not k.endswith("num_batches_tracked")}
+    lacking = [key for key in shapes if key not in values]
+    if "slices" in values and (fitting := [k for k in lacking if shapes[k] == values["slices"].shape]):
+        values[fitting[0]] = values["slices"]
+        lacking.remove(fitting[0])
+    if lacking:
+        raise ModelError(f"expected weights that were trained, each with its name, got no {lacking[0]}")
+    for key, shape in shapes.items():
+        if values[key].shape != shape:
+            raise ModelError(f"expected {key} of shape {tuple(shape)}, got {tuple(values[key].shape)}")
+    networks.load_state_dict({key: values[key] for key in shapes}, strict=False)
+    return folded
 
 
 def _values(data: bytes) -> dict[str, Tensor]:

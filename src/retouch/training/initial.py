@@ -99,7 +99,7 @@ def _weights(model: Model, card: Card, config: Any, build: Callable[..., Any], p
     image, hole = map(torch.from_numpy, samples[0])
     for name, value in vars(config).items():
         had = getattr(own, name)
-        if value == had or name == "mirror":
+        if value == had or name == "mirror":  # which has the same networks complete twice
             continue
         other = _still(build(replace(own, **{name: value}), training=False))
         same = _shapes(other) == _shapes(method)
