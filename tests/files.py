@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pillow_heif
+import pytest
 from PIL import Image
+
+from retouch.errors import ImageError
+from retouch.image import read
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
@@ -59,3 +63,12 @@ def heic(picture: Image.Image, *, append_images: Sequence[Image.Image] = (), **o
         made.add_from_pillow(one)
     made.save(stream, **options)
     return stream.getvalue()
+
+
+def is_refused_in_one_line(path: Path, data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """Writes a file and checks that it is no picture: one line that names it, and nothing on the screen."""
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"\A[^\n]+\Z") as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert capfd.readouterr() == ("", "")
