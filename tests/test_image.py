@@ -17,7 +17,7 @@ import tifffile
 from files import is_refused_in_one_line, png_chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageOps
 
 from retouch import decode, exif, image
 from retouch.errors import ImageError, MaskError
@@ -29,6 +29,7 @@ SMOOTH = cv2.resize(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8), (70, 50), i
 EXIF_KEPT = {0x010F: "Maker", 0x0131: "Camera 1.0"}
 WRITABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 WHOLE = (slice(None), slice(None))
+EXAMPLES = Path(image.__file__).with_name("examples")
 
 
 def saved(picture: Image.Image, format: str, **options: object) -> bytes:
@@ -247,6 +248,34 @@ def test_strokes_on_transparent_white_are_refused(mode: str) -> None:
         read_mask(mask, (4, 4))
     layer.putpixel((2, 2), (255, 1))
     assert read_mask(layer, (4, 4)).sum() == 15
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "I;16"])
+def test_a_photograph_is_no_mask(mode: str) -> None:
+    """Arguments that were swapped, or the photograph with its hole erased: its bright pixels would be filled."""
+    picture = Image.open(EXAMPLES / "rocket.jpg")
+    ImageDraw.Draw(picture).rectangle((30, 30, 60, 90), "white")
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L"), np.uint16) * 257)
+    elif mode != "RGB":
+        picture = picture.convert(mode)
+    size = picture.height, picture.width
+    with pytest.raises(MaskError, match=r"white on black, got a picture that is neither in \d\d%"):
+        read_mask(picture, size)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Image.new("L", (64, 64), 100),
+        Image.linear_gradient("L").point(lambda v: 90 if v < 100 else 160),  # of two greys
+        Image.linear_gradient("L").point(lambda v: min(255, max(0, 2 * v - 128))),  # soft over half of it
+    ],
+)
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_mask_may_be_grey_or_soft(mask: Image.Image, form: str) -> None:
+    hole = read_mask(saved(mask, form), (mask.height, mask.width))
+    np.testing.assert_array_equal(hole, np.asarray(Image.open(io.BytesIO(saved(mask, form)))) >= 128)
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 250, 10))])
@@ -927,7 +956,7 @@ def test_luma_decides_about_colours() -> None:
 
 def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
-    path.write_bytes(png_of(COLOUR[..., :1]))
+    path.write_bytes(png_of(np.zeros((11, 17, 1), np.uint8)))
     with pytest.raises(MaskError, match=r"the image's size, 20 x 10, got one of 17 x 11: .*mask\.png\Z"):
         read_mask(path, (10, 20))
     with pytest.raises(MaskError, match=r"got one of 4 x 3\Z"):

@@ -69,8 +69,8 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
 
     Raises:
         MaskError: the mask has another size than the image, 8-bit values in 16 bits, 0 and 1 in 8, something
-            painted but nothing white, or under an alpha channel that differs colours of one kind, or white that
-            is all transparent: what is to be filled seems to be in that.
+            painted but nothing white, under an alpha channel that differs colours of one kind, white that is all
+            transparent (what is to be filled seems to be in that), or greys as in a photograph.
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
@@ -92,7 +92,9 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
 
 def hole_of(photo: Photo) -> np.ndarray:
     """As `read_mask`, of a mask that was read and has no image beside it."""
-    hole = _white(photo)
+    luma = _luma(photo)
+    _check_range(photo, luma)
+    hole: np.ndarray = luma >= (128 if photo.depth == 8 else 32768)
     alpha = _alpha(photo)
     if alpha is not None and alpha.min() != alpha.max():
         if hole.all() or not hole.any():
@@ -104,12 +106,13 @@ def hole_of(photo: Photo) -> np.ndarray:
                 "expected a mask of white on black, got one whose white is all transparent: flatten it"
             )
     if not hole.any():
-        _check_dark(photo)
+        _check_dark(photo, luma)
+    _check_greys(photo, luma)
     return hole
 
 
-def _white(photo: Photo) -> np.ndarray:
-    """(H, W) bool: where the luma is at least half of the range."""
+def _check_range(photo: Photo, luma: np.ndarray) -> None:
+    """Refuses a mask that seems to have been meant in another range: 8 bits of 16, 1 of 8."""
     pixels = photo.pixels
     if photo.depth == 16 and 0 < (most := int(pixels.max())) <= 255:
         raise MaskError(
@@ -117,7 +120,6 @@ def _white(photo: Photo) -> np.ndarray:
         )
     if photo.depth == 8 and photo.mode == "L" and int(pixels.max()) == 1:
         raise MaskError("expected a mask with white at 255, got one of 0 and 1 alone")
-    return _luma(photo) >= (128 if photo.depth == 8 else 32768)
 
 
 def _luma(photo: Photo) -> np.ndarray:
@@ -131,12 +133,21 @@ def _luma(photo: Photo) -> np.ndarray:
     return np.asarray(cv2.cvtColor(pixels, code))
 
 
-def _check_dark(photo: Photo) -> None:
+def _check_dark(photo: Photo, luma: np.ndarray) -> None:
     """Refuses a mask in which something is painted but nothing white: a red one, one of labels."""
-    luma = _luma(photo)
     least, most = (int(value) >> (photo.depth - 8) for value in (luma.min(), luma.max()))
     if most > max(least, 0 if photo.lossless else NOISE):
         raise MaskError(f"expected a mask with white (128 to 255), got none brighter than {most}")
+
+
+def _check_greys(photo: Photo, luma: np.ndarray) -> None:
+    """Refuses what is spread over many greys: arguments that were swapped, a photograph with its hole erased."""
+    counts = cv2.calcHist([luma], [0], None, [16], [0, 1 << photo.depth]).ravel() / luma.size
+    greys = counts[2:-2].sum()
+    if greys > 0.5 and np.sort(counts)[-2:].sum() < 0.8:  # a mask of two greys is one
+        raise MaskError(
+            f"expected a mask of white on black, got a picture that is neither in {greys:.0%} of its pixels"
+        )
 
 
 def _alpha(photo: Photo) -> np.ndarray | None:

@@ -134,7 +134,9 @@ def gram(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, C): products of channels, summed over the positions, divided by C·H·W."""
     b, c, h, w = features.shape
     flat = features.reshape(b, c, h * w)  # (B, C, H*W)
-    return flat @ flat.transpose(1, 2) / (c * h * w)
+    flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
+    with torch.autocast(features.device.type, enabled=False):  # 16 bits would round small differences away
+        return flat @ flat.transpose(1, 2) / (c * h * w)
 
 
 def style_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
