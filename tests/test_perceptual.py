@@ -114,6 +114,16 @@ def test_losses_by_hand():
     assert float(perceptual.style_loss(fake, fake)) == 0
 
 
+def test_style_in_16_bits_is_that_of_its_features_in_32():
+    real, fake = (torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    fake = (real + 0.01 * fake).bfloat16()
+    expected = perceptual.style_loss({"2_2": real}, {"2_2": fake.float()})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = perceptual.style_loss({"2_2": real}, {"2_2": fake})
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_bad_files_are_one_clear_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="no feature network"):
         perceptual.load_vgg(tmp_path / "none.safetensors")
