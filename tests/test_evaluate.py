@@ -28,6 +28,7 @@ from retouch import image as images
 from retouch.cli import main
 from retouch.errors import DataError, MaskError, ModelError, RetouchError
 from retouch.evaluate import Settings
+from retouch.mask_files import write_masks
 from retouch.models import load
 from retouch.protocols import PROTOCOLS
 from retouch.summary import extremes, ranked
@@ -741,6 +742,15 @@ def test_results_are_json_that_anyone_reads(data: Path, tmp_path: Path) -> None:
     evaluate.evaluate(settings(data, tmp_path / "out"))
     for line in (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_folders_of_any_bytes_are_measured_and_gone_on_with(data: Path, tmp_path: Path) -> None:
+    masks, pictures = (tmp_path / os.fsdecode(name) for name in (b"m\xe9", b"p\xe9"))
+    write_masks("center", data, masks, ratio=None, seed=0, overwrite=False)
+    shutil.copytree(data, pictures)
+    asked = settings(data, tmp_path / "out", model=(str(pictures),), masks=(str(masks),))
+    first, again = evaluate.evaluate(asked), evaluate.evaluate(asked)
+    assert (first.failures, again.made, again.found) == (0, 0, first.made)
 
 
 # ---- evaluations side by side -----------------------------------------------------------------------------

@@ -380,7 +380,7 @@ def test_one_photo_has_no_interval(tmp_path: Path) -> None:
         assert ": )" not in text
 
 
-NAMES = ["w$x$y/a$b_$c.onnx", "_best.onnx", "<script>x</script>", "two\nlines"]
+NAMES = ["w$x$y/a$b_$c.onnx", "_best.onnx", "<script>x</script>", "two\nlines", "caf\udce9"]
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:

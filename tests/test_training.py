@@ -785,6 +785,8 @@ def test_an_output_that_cannot_be_written_is_one_line(photos: str, tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="expected a folder to write to, got"):
         run(photos, tmp_path / "file")
+    with pytest.raises(TrainingError, match="expected to write logs, got"):
+        run(photos, tmp_path / os.fsdecode(b"caf\xe9"))  # TensorBoard's are named in UTF-8
 
 
 def test_a_method_that_is_unknown_is_named(photos: str, tmp_path: Path) -> None:

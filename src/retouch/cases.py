@@ -86,7 +86,8 @@ def slug(name: str) -> str:
     """A name as a part of a path; what a path cannot show is told apart by a sum."""
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
     known = plain == name.replace(" ", "-")
-    return plain if known else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()  # of a name of any bytes
+    return plain if known else f"{plain}-{digest[:6]}"
 
 
 def measured(terms: Terms, job: Job) -> Row:

@@ -46,8 +46,8 @@ def _figure(rows: int, columns: int, height: float) -> Any:
 
 
 def _label(name: str) -> str:
-    """A name as text: Matplotlib takes $ for a formula, and leaves out labels that begin with _."""
-    text = name.replace("$", r"\$")
+    """A name as text: Matplotlib takes $ for a formula, leaves out labels that begin with _, and takes UTF-8 alone."""
+    text = name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 

@@ -112,7 +112,7 @@ def logs(
         # where steps are left over, their line is that of a run that had ended: it is drawn up anew
         _truncate(run / "stats.jsonl", state["step"] - bool(state["counts"]))
         writer = SummaryWriter(str(run / "tensorboard"), purge_step=state["step"] + 1)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:  # TensorBoard takes names in UTF-8 alone
         raise TrainingError(f"{run}: expected to write logs, got {error}") from error
 
     def log(rate: float, figures: dict[str, float]) -> None:
