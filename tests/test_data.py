@@ -125,6 +125,12 @@ def test_what_the_work_writes_is_left_out(folder: Path, monkeypatch: pytest.Monk
     assert len(sources.index((".",), beside=["."])) == 7
 
 
+def test_what_the_work_writes_is_left_out_through_links(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert len(sources.index((str(tmp_path / "link"),), beside=[folder / "below"])) == 6
+    assert len(sources.index((str(folder),), beside=[tmp_path / "link" / "below"])) == 6
+
+
 def test_what_another_evaluation_or_run_wrote_is_left_out(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

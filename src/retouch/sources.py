@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from retouch.errors import DataError
@@ -44,20 +45,21 @@ def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[So
             ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. Members of shards named
             ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot, or what an evaluation or a
             training run has written into a folder below ``PATH``.
-        beside: folders that the work writes into, or that hold masks; where one lies in a folder of photos, it is
-            left out.
+        beside: folders that the work writes into, or that hold masks; where one lies in a folder of photos, links
+            followed, it is left out.
 
     Raises:
         DataError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
     """
     sources: list[Source] = []
-    others = [os.path.join(os.path.abspath(folder), "") for folder in beside]
+    real = cache(lambda folder: os.path.join(os.path.realpath(folder), ""))
+    others = [real(os.fspath(folder)) for folder in beside]
     for spec in data:
         path, times = _split(spec)
         files = _files(path)
         for other in others:
-            if not os.path.join(os.path.abspath(path), "").startswith(other):
-                files = [file for file in files if not os.path.abspath(file).startswith(other)]
+            if not real(path).startswith(other):
+                files = [file for file in files if not real(os.path.dirname(file)).startswith(other)]
         found = [source for file in files for source in _sources(file)]
         if not found:
             raise DataError(
