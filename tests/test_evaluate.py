@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -735,6 +736,9 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "out: 0 rows measured, 4 were there, 1 failed" in capsys.readouterr().out
     assert main([*options, str(tmp_path / "out"), "--seed", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert main([*options, str(tmp_path / "my results")]) == 1
+    told = capsys.readouterr().out.partition("next: retouch ")[2]
+    assert main(shlex.split(told)) == 0  # as a shell reads it
 
 
 def test_results_are_json_that_anyone_reads(data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The commands ``retouch evaluate``, ``report`` and ``curves``; what they need is imported when they run."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def evaluate(*, settings: Annotated[Settings, Parameter(name="*")]) -> int:
     if done.first:
         say(f"failed: {done.first}")
     say(f"{settings.output}: {done.made - done.failures} rows measured{there}{failed}")
-    say(f"next: retouch report {settings.output}")
+    say(f"next: retouch report {shlex.quote(str(settings.output))}")
     return 1 if done.failures else 0
 
 
