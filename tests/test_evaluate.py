@@ -480,8 +480,12 @@ def test_a_folder_named_as_a_model_is_not_that_model(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("telea").mkdir()
+    shutil.copytree(data, "telea")
     assert evaluate.evaluate(settings(data, tmp_path / "out")) == evaluate.Finished(4, 0, 0)
+    for name in ("./telea", "telea/"):  # a path, and no model's name
+        found = evaluate.evaluate(settings(data, tmp_path / "own", model=(name,)))
+    assert found == evaluate.Finished(0, 4, 0)
+    assert {row["model"] for row in rows_of(tmp_path / "own")} == {"./telea"}
 
 
 def test_pictures_completed_elsewhere_for_several_kinds_of_holes(data: Path, tmp_path: Path) -> None:

@@ -159,8 +159,11 @@ def _sum(model: str, settings: Settings) -> str:
 
 
 def _as_it_lies(model: str) -> str:
-    """One name for ``mine``, ``mine/`` and ``./mine``, where that is a folder of pictures."""
-    return os.path.normpath(model) if cases.completed_elsewhere(model) else model
+    """One name for ``mine``, ``mine/`` and ``./mine``, where that is a folder of pictures; no model's name."""
+    if not cases.completed_elsewhere(model):
+        return model
+    plain = os.path.normpath(model)
+    return plain if cases.completed_elsewhere(plain) else os.path.join(".", plain)
 
 
 def _check_elsewhere(folder: str, settings: Settings, index: tuple[Source, ...], fingerprint: str) -> None:
