@@ -518,6 +518,17 @@ def test_two_folders_of_masks_need_two_names(data: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("order", [("center", "./center"), ("./center", "center")])
+def test_a_folder_of_masks_is_not_the_kind_of_its_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_masks("text", data, "center", ratio=None, seed=0, overwrite=False)
+    evaluate.evaluate(settings(data, tmp_path / "out", masks=order[:1]))
+    with pytest.raises(DataError, match="masks center as in what is there, got other files"):
+        evaluate.evaluate(settings(data, tmp_path / "out", masks=order[1:]))
+
+
 def test_a_folder_of_masks_has_a_name_from_within(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,9 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
                 f"expected masks of different names, which the results tell apart, got {other} and {spec}"
             )
     weights = {name: _sum(name, settings) for name in settings.model}
-    holes = {cases.masks_name(spec): _sum_of_files(spec) for spec in folders}
+    holes = {
+        cases.masks_name(spec): _sum_of_files(spec) if spec in folders else "" for spec in settings.masks
+    }
     sums = {"model": weights, "masks": holes}
     for name in elsewhere:
         _check_elsewhere(name, settings, index, weights[name])
@@ -224,10 +226,10 @@ def _about(settings: Settings, index: tuple[Source, ...]) -> Row:
 
 
 def _check_same(rows: list[Row], sums: Sums, output: Path) -> None:
-    """Refuses other weights, or other masks in a folder, than those that made the rows which are there."""
+    """Refuses other weights, or other masks (of a folder that has a kind's name, too), than those of rows there."""
     for row in rows:
         for kind, known in sums.items():
-            if row[kind] in known and row.get(f"{kind}_sum") not in (None, known[row[kind]]):
+            if row[kind] in known and row.get(f"{kind}_sum", "") != known[row[kind]]:
                 raise DataError(
                     f"{output}: expected {kind} {row[kind]} as in what is there, got other files of that name: "
                     "name another --output"
