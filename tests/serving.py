@@ -66,8 +66,8 @@ class Held(Slow):
 class Site:
     """A server under test: ``site.post("/api/v1/inpaint", ...)`` is of ``requests``."""
 
-    def __init__(self, url: str, house: Any = None) -> None:
-        self.url, self.house = url, house
+    def __init__(self, url: str, context: Any = None) -> None:
+        self.url, self.context = url, context
 
     def __getattr__(self, method: str) -> Callable[..., requests.Response]:
         def call(path: str, **options: Any) -> requests.Response:
@@ -85,9 +85,9 @@ class Site:
 def serving(settings: Settings | None = None, *, predictor: Any = None, **options: Any) -> Iterator[Site]:
     """A server in a thread. ``predictor`` takes the place of the model ``telea``."""
     app = create_app(settings or Settings(model="telea"), **options)
-    house = app.state.house
+    context = app.state.context
     if predictor is not None:
-        house.shelf._loaded["telea"] = Model("telea", predictor)
+        context.models._loaded["telea"] = Model("telea", predictor)
     # By its protocol's name, as `retouch serve` does: asyncio then sends small answers at once.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # some kernels would take megabytes
@@ -105,7 +105,7 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", house)
+    site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", context)
     try:
         while not server.started:
             time.sleep(0.01)
@@ -119,12 +119,12 @@ def serving(settings: Settings | None = None, *, predictor: Any = None, **option
 
 def idle(site: Site) -> bool:
     """Nothing runs and no body is held; true only a moment after the last answer has arrived."""
-    return site.house.bodies.held == site.house.pool.running == 0
+    return site.context.bodies.held == site.context.queue.running == 0
 
 
 def unwanted(site: Site) -> bool:
     """Whoever asked for what runs is gone, and the server has noticed."""
-    return all(stop.is_set() for stop, _ in site.house.pool._works.values())
+    return all(stop.is_set() for stop, _ in site.context.queue._jobs.values())
 
 
 SLOW_SERVER = """

@@ -18,7 +18,9 @@ from retouch.server.app import create_app  # noqa: E402
 from retouch.server.settings import Settings  # noqa: E402
 
 APP = create_app(Settings(model="telea"), hosts=["testserver"])
-APP.state.house.shelf._loaded.update({name: Model(name, Slow()) for name in APP.state.house.shelf.names})
+APP.state.context.models._loaded.update(
+    {name: Model(name, Slow()) for name in APP.state.context.models.names}
+)
 PNG = images.encode(images.read(np.array([[0, 255], [0, 0]], np.uint8)), "PNG")
 LAYER = images.encode(images.read(np.full((2, 2, 4), 255, np.uint8)), "PNG")
 PICTURES = {"image": PNG, "mask": PNG, "filled": LAYER}

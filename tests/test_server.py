@@ -44,9 +44,9 @@ pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
 from retouch.server import connections
-from retouch.server.asks import IOPAINT, Options
 from retouch.server.bodies import from_json
 from retouch.server.problems import CODES
+from retouch.server.requests import IOPAINT, Options
 from retouch.server.settings import Settings
 from retouch.sharing import Shared
 
@@ -310,7 +310,7 @@ def test_a_thread_that_does_not_start_takes_no_place(monkeypatch):
     start = threading.Thread.start
 
     def failing(thread):
-        if thread.name == "retouch-work":
+        if thread.name == "retouch-job":
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -471,7 +471,7 @@ def test_a_model_that_takes_too_long_to_load_is_not_switched_to(monkeypatch):
     gate = threading.Event()
     with serving(Settings(model="telea", seconds=3)) as site:
         ready(site)
-        monkeypatch.setattr(site.house.shelf, "_load", lambda _: gate.wait(60))
+        monkeypatch.setattr(site.context.models, "_load", lambda _: gate.wait(60))
         refused(site.post("/api/v1/model", json={"name": "fsr"}), 503, "3 s")
         gate.set()
         until(lambda: idle(site))
@@ -743,34 +743,34 @@ def rare_problems(site: Site, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     def asked() -> Any:
         return site.post(INPAINT, files=FORM)
 
-    house = site.house
+    context = site.context
     for code, error in {
         "failed": KeyError("a bug"),
         "model_failed": ModelError("no such node"),
         "not_installed": MissingExtraError("this model", "train"),
     }.items():
         with patch.context() as its:
-            its.setattr(house.shelf, "get", failing(error))
+            its.setattr(context.models, "get", failing(error))
             yield code, asked()
     for code, number in {"not_stored": errno.EACCES, "disk_full": errno.ENOSPC}.items():
         with patch.context() as its:
             its.setattr("retouch.writing.atomic_write", failing(OSError(number, "")))
             yield code, stored()
     with patch.context() as its:
-        its.setattr("retouch.server.work.threading.Thread", failing(RuntimeError()))
+        its.setattr("retouch.server.job_queue.threading.Thread", failing(RuntimeError()))
         yield "overloaded", asked()
     with patch.context() as its:
-        its.setattr(house.shelf, "loaded", lambda _: None)
+        its.setattr(context.models, "loaded", lambda _: None)
         yield "loading", site.get("/readyz")
     with patch.context() as its:
-        its.setattr(house.pool, "seconds", 1e-9)
+        its.setattr(context.queue, "seconds", 1e-9)
         yield "too_long", asked()
     with patch.context() as its:
-        its.setattr(house.pool, "closing", True)
+        its.setattr(context.queue, "closing", True)
         yield "stopping", asked()
     with patch.context() as its:
-        its.setattr(house.pool, "running", house.pool.workers)
-        its.setattr(house.pool, "places", 0)
+        its.setattr(context.queue, "running", context.queue.workers)
+        its.setattr(context.queue, "places", 0)
         yield "busy", asked()
 
 
@@ -857,7 +857,7 @@ def test_photographs_that_wait_share_a_pass():
         until(lambda: sharing.calls == 1)
         with open_connection(site, large(), "*/*"):
             until(lambda: len(ours._waiting) == 1)
-        until(lambda: any(stop.is_set() for stop, _ in site.house.pool._works.values()))
+        until(lambda: any(stop.is_set() for stop, _ in site.context.queue._jobs.values()))
         for number in (1, 2, 3):
             together.append(clients.submit(asked, number))
             until(lambda number=number: len(ours._waiting) == 1 + number)
@@ -873,16 +873,16 @@ def test_a_full_queue_says_when_to_come_back():
     gated, settings = Gated(), Settings(model="telea", workers=1, waiting=1)
     with serving(settings, predictor=gated) as site, ThreadPoolExecutor(2) as clients:
         first = clients.submit(site.post, INPAINT, files=FORM)
-        until(lambda: site.house.pool.running == 1)
+        until(lambda: site.context.queue.running == 1)
         second = clients.submit(site.post, INPAINT, files=FORM)
-        until(lambda: len(site.house.pool.waiting) == 1)
+        until(lambda: len(site.context.queue.waiting) == 1)
         answer = site.post(INPAINT, files=FORM)
         refused(answer, 429, "waiting")
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         events = site.post(INPAINT, files=FORM, headers={"Accept": "text/event-stream"})
         refused(events, 429)
-        pool = site.house.pool  # what runs is larger than all before it: half a minute already
-        pool._works = {done: (stop, began - 30) for done, (stop, began) in pool._works.items()}
+        queue = site.context.queue  # what runs is larger than all before it: half a minute already
+        queue._jobs = {done: (stop, began - 30) for done, (stop, began) in queue._jobs.items()}
         assert 30 <= int(site.post(INPAINT, files=FORM).headers["retry-after"]) <= 32
         gated.gate.set()
         assert first.result().status_code == second.result().status_code == 200
@@ -893,7 +893,7 @@ def test_time_is_limited():
     gated = Gated()
     with serving(Settings(model="telea", seconds=3), predictor=gated) as site:
         refused(site.post(INPAINT, files=large()), 503, "3 s")
-        assert site.house.pool.running == 1  # until the window at hand is done
+        assert site.context.queue.running == 1  # until the window at hand is done
         gated.gate.set()
         until(lambda: idle(site))
         assert gated.calls == 1
@@ -971,7 +971,7 @@ def open_connection(site: Site, files: dict[str, bytes], accept: str) -> socket.
     return connection
 
 
-# ---- doors ------------------------------------------------------------------------------------------------
+# ---- security ---------------------------------------------------------------------------------------------
 
 
 def connected(site: Site, stack: contextlib.ExitStack) -> socket.socket:
@@ -1091,7 +1091,7 @@ def test_other_sites_are_refused(site, headers):
     assert site.post(INPAINT, files=FORM, headers={"Origin": site.url}).status_code == 200
 
 
-def test_every_answer_is_sealed(site):
+def test_every_answer_has_security_headers(site):
     for answer in (
         site.get("/"),
         site.get("/nothing"),

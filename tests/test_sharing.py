@@ -14,7 +14,7 @@ from serving import Slow
 
 from retouch.cards import shipped_names, shipped_weights
 from retouch.models import load
-from retouch.server.work import StoppedError
+from retouch.server.job_queue import StoppedError
 from retouch.sharing import Shareable, Shared, shared
 from retouch.windows import Limits
 

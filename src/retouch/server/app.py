@@ -1,4 +1,4 @@
-"""The ASGI application: what is shared, the routes, and the doors before them."""
+"""The ASGI application: what is shared, the routes, and the security before them."""
 
 import threading
 from collections.abc import AsyncIterator, Collection
@@ -13,16 +13,16 @@ from starlette.requests import ClientDisconnect
 import retouch
 from retouch.errors import RetouchError
 from retouch.server.bodies import Bodies
-from retouch.server.doors import Doors
-from retouch.server.house import House
+from retouch.server.context import Context
 from retouch.server.inpaint import inpaint_routes
+from retouch.server.job_queue import JobQueue
 from retouch.server.metrics import Metrics
+from retouch.server.model_store import ModelStore
 from retouch.server.page import page_routes
 from retouch.server.problems import HttpError, problem_of
-from retouch.server.routes import gallery_routes, model_routes, state_routes
+from retouch.server.routes import folder_routes, model_routes, state_routes
+from retouch.server.security import SecurityMiddleware
 from retouch.server.settings import Settings
-from retouch.server.shelf import Shelf
-from retouch.server.work import Pool
 from retouch.sharing import MORE
 from retouch.workers import cores
 
@@ -37,8 +37,10 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         token: what clients have to know; None lets all in.
         hosts: names that it goes by.
     """
-    pool = Pool(settings.workers or cores() + MORE, settings.waiting, settings.seconds)
-    house = House(settings, pool, Shelf(settings.model, settings.threads), Bodies(settings), Metrics(pool))
+    queue = JobQueue(settings.workers or cores() + MORE, settings.waiting, settings.seconds)
+    context = Context(
+        settings, queue, ModelStore(settings.model, settings.threads), Bodies(settings), Metrics(queue)
+    )
     app = FastAPI(
         title="Retouch",
         version=retouch.__version__,
@@ -46,31 +48,31 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         docs_url=None,  # FastAPI's own pages come from a CDN
         redoc_url=None,
         redirect_slashes=False,  # an address with one more is another, and what is not there is said
-        lifespan=partial(_lifespan, house),
+        lifespan=partial(_lifespan, context),
         telemetry=None,
     )
-    app.state.house = house
+    app.state.context = context
     guarded = [Depends(HTTPBearer(auto_error=False))] if token else []
-    app.include_router(inpaint_routes(house), dependencies=guarded)
-    app.include_router(model_routes(house), dependencies=guarded)
-    app.include_router(gallery_routes(house), dependencies=guarded)
-    app.include_router(state_routes(house, guarded))
+    app.include_router(inpaint_routes(context), dependencies=guarded)
+    app.include_router(model_routes(context), dependencies=guarded)
+    app.include_router(folder_routes(context), dependencies=guarded)
+    app.include_router(state_routes(context, guarded))
     app.include_router(page_routes())
     app.add_exception_handler(HttpError, _problem)
     app.add_exception_handler(ClientDisconnect, _problem)
     app.add_exception_handler(HTTPException, _problem)
     app.add_exception_handler(RetouchError, _problem)
-    app.add_middleware(Doors, token=token, hosts=hosts, count=house.metrics.count)
+    app.add_middleware(SecurityMiddleware, token=token, hosts=hosts, count=context.metrics.count)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(house: House, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(context: Context, app: FastAPI) -> AsyncIterator[None]:
     """The first model is loaded while the server already answers that it is alive."""
 
     def first() -> None:
         try:
-            house.shelf.get(house.shelf.current)
+            context.models.get(context.models.current)
         except Exception as error:
             problem_of(error)  # into the log; /readyz says that it is not there
 

@@ -49,7 +49,7 @@ def serve(
 
         from retouch.server.app import create_app
         from retouch.server.connections import Connection
-        from retouch.server.doors import is_host, is_loopback
+        from retouch.server.security import is_host, is_loopback
     for name in allow_host:
         if not is_host(name):
             raise ServerError(
@@ -62,7 +62,7 @@ def serve(
             f"(for instance --token {secrets.token_urlsafe(18)}; --insecure does without)"
         )
     app = create_app(settings, token=secret, hosts=allow_host)
-    app.state.house.shelf.get(app.state.house.shelf.current)  # a model that is not there is said now
+    app.state.context.models.get(app.state.context.models.current)  # a model that is not there is said now
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every damaged form
     listening = _listening(host, port)
     address, number = listening.getsockname()[:2]
@@ -81,7 +81,7 @@ def serve(
         """Uvicorn's, whose queue is closed when the server is told to end."""
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.state.house.pool.close(GRACE)
+            app.state.context.queue.close(GRACE)
             await super().shutdown(sockets)
 
     # browsers send no server what stands behind the #

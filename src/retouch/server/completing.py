@@ -12,10 +12,10 @@ from retouch import engine
 from retouch import image as images
 from retouch.encode import NARROWED
 from retouch.errors import ImageError, RetouchError
-from retouch.server.asks import Ask, MaskRequest, decoded
+from retouch.server.job_queue import Progress
+from retouch.server.model_store import ModelStore
 from retouch.server.problems import HttpError, problem_of
-from retouch.server.shelf import Shelf
-from retouch.server.work import Progress
+from retouch.server.requests import MaskRequest, ParsedRequest, decoded
 
 THUMBNAIL = 256  # px: the longer side
 BAND = 256  # rows of a layer that are floats at a time
@@ -64,7 +64,9 @@ class Answer:
         }
 
 
-def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progress) -> Answer:
+def complete(
+    parsed: ParsedRequest, models: ModelStore, name: str, max_pixels: int, progress: Progress
+) -> Answer:
     """Reads, completes and encodes. A photograph without a hole comes back byte for byte, as from the command;
     one with a layer of what was completed before is encoded with that.
 
@@ -75,18 +77,18 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
     """
     started = time.perf_counter()
     progress(0, 0)  # perhaps nobody wants it any more
-    photo = _read(ask.image, "image", max_pixels)
-    if ask.filled is not None:
-        photo = _with_layer(photo, _read(ask.filled, "filled", max_pixels))
+    photo = _read(parsed.image, "image", max_pixels)
+    if parsed.filled is not None:
+        photo = _with_layer(photo, _read(parsed.filled, "filled", max_pixels))
     try:
-        hole = images.read_mask(ask.mask, photo.size, max_pixels=max_pixels)
+        hole = images.read_mask(parsed.mask, photo.size, max_pixels=max_pixels)
     except RetouchError as error:
         raise problem_of(error, "mask") from error
-    options = ask.options
-    completed, source = [photo], ask.image if ask.filled is None else None
+    options = parsed.options
+    completed, source = [photo], parsed.image if parsed.filled is None else None
     if hole.any():
         source = None
-        predictors = shelf.get(name).answers(options.variants)
+        predictors = models.get(name).answers(options.variants)
 
         def so_far(answers: int, done: int, total: int) -> None:
             progress(answers * total + done, len(predictors) * total)
@@ -96,7 +98,7 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
                 photo,
                 hole,
                 predictor,
-                seed=ask.seed,
+                seed=parsed.seed,
                 dilate=options.dilate,
                 feather=options.feather,
                 blend=options.blend,
@@ -111,11 +113,11 @@ def complete(ask: Ask, shelf: Shelf, name: str, max_pixels: int, progress: Progr
         files=tuple(data for data, _, _ in files),
         media=MEDIA[kind],
         model=name,
-        seed=ask.seed,
+        seed=parsed.seed,
         seconds=time.perf_counter() - started,
         pixels=photo.width * photo.height,
         notes=notes,
-        ignored=ask.ignored,
+        ignored=parsed.ignored,
     )
 
 

@@ -14,17 +14,17 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from retouch.server import completing, schema
-from retouch.server.asks import MaskRequest, ask_of
 from retouch.server.bodies import from_json, type_of
-from retouch.server.house import House, disconnected
+from retouch.server.context import Context, disconnected
+from retouch.server.job_queue import Progress
 from retouch.server.problems import HttpError, problem_of, responses
-from retouch.server.work import Progress
+from retouch.server.requests import MaskRequest, parsed_request
 
 QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 PING = 15  # seconds between signs of life while nothing is to be told
 
 
-def inpaint_routes(house: House) -> APIRouter:
+def inpaint_routes(context: Context) -> APIRouter:
     """Complete, adjust_mask, preview."""
     router = APIRouter(prefix="/api/v1", tags=["completing"])
     wrong = responses(404, 408, 413, 415, 422, 429, 503)
@@ -37,24 +37,24 @@ def inpaint_routes(house: House) -> APIRouter:
     )
     async def inpaint(request: Request) -> Response:
         """Fills the white parts of a mask in a photograph; all other pixels stay as they are."""
-        body = await house.bodies.read(request)
+        body = await context.bodies.read(request)
         held = len(body)
         try:
-            ask = await asyncio.to_thread(ask_of, request, body)
+            parsed = await asyncio.to_thread(parsed_request, request, body)
             del body
-            name = house.shelf.known(ask.options.model)
-            job = partial(completing.complete, ask, house.shelf, name, house.settings.max_pixels)
+            name = context.models.known(parsed.options.model)
+            job = partial(completing.complete, parsed, context.models, name, context.settings.max_pixels)
             wanted = _wanted(request)
             if wanted == "events":
-                house.pool.check()
-                stream = _Events(_events(house, request, job), headers=_ignored(ask.ignored))
-                stream.over = partial(house.bodies.release, held)
+                context.queue.check()
+                stream = _Events(_events(context, request, job), headers=_ignored(parsed.ignored))
+                stream.over = partial(context.bodies.release, held)
                 held = 0
                 return stream
-            answer = await house.work(request, job)
+            answer = await context.run(request, job)
         finally:
-            house.bodies.release(held)
-        house.metrics.pixels.inc(answer.pixels)
+            context.bodies.release(held)
+        context.metrics.pixels.inc(answer.pixels)
         headers = {
             "X-Seed": str(answer.seed),
             "X-Model": quote(answer.model, safe=" /:"),
@@ -62,7 +62,7 @@ def inpaint_routes(house: House) -> APIRouter:
             **_ignored(answer.ignored),
             **({"X-Notes": quote("; ".join(answer.notes), safe=" /:;,()'")} if answer.notes else {}),
         }
-        if ask.options.variants > 1 or wanted == "json":
+        if parsed.options.variants > 1 or wanted == "json":
             return JSONResponse(answer.as_json(), headers=headers)
         return Response(answer.files[0], media_type=answer.media, headers=headers)
 
@@ -76,12 +76,14 @@ def inpaint_routes(house: House) -> APIRouter:
         """Grows, shrinks or inverts the white part of a mask."""
         if type_of(request) != "application/json":
             raise HttpError("wrong_body", "expected a body of application/json, got something else")
-        body = await house.bodies.read(request)
+        body = await context.bodies.read(request)
         try:
             asked = await asyncio.to_thread(from_json, MaskRequest, body)
-            mask = await house.work(request, lambda _: completing.adjusted(asked, house.settings.max_pixels))
+            mask = await context.run(
+                request, lambda _: completing.adjusted(asked, context.settings.max_pixels)
+            )
         finally:
-            house.bodies.release(len(body))
+            context.bodies.release(len(body))
         return Response(mask, media_type="image/png")
 
     @router.post(
@@ -92,11 +94,13 @@ def inpaint_routes(house: House) -> APIRouter:
     )
     async def preview(request: Request) -> Response:
         """Any picture that is read, as one that every browser shows."""
-        body = await house.bodies.read(request)
+        body = await context.bodies.read(request)
         try:
-            shown = await house.work(request, lambda _: completing.preview(body, house.settings.max_pixels))
+            shown = await context.run(
+                request, lambda _: completing.preview(body, context.settings.max_pixels)
+            )
         finally:
-            house.bodies.release(len(body))
+            context.bodies.release(len(body))
         return Response(shown, media_type="image/png")
 
     return router
@@ -143,11 +147,11 @@ class _Events(EventSourceResponse):
 
 
 async def _events(
-    house: House, request: Request, job: Callable[[Progress], completing.Answer]
+    context: Context, request: Request, job: Callable[[Progress], completing.Answer]
 ) -> AsyncIterator[bytes]:
-    """The events of one completion; ends the work when its client leaves."""
+    """The events of one completion; ends the job when its client leaves."""
     queue: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
-    task = asyncio.create_task(house.pool.run(job, lambda done, total: queue.put_nowait((done, total))))
+    task = asyncio.create_task(context.queue.run(job, lambda done, total: queue.put_nowait((done, total))))
     gone = asyncio.create_task(disconnected(request))
     for either in (task, gone):
         either.add_done_callback(lambda _: queue.put_nowait(None))
@@ -170,7 +174,7 @@ async def _events(
             problem = problem_of(error)
             yield _event("error", {"status": problem.status, **problem.content})
         else:
-            house.metrics.pixels.inc(answer.pixels)
+            context.metrics.pixels.inc(answer.pixels)
             yield _event("result", answer.as_json())
     finally:
         task.cancel()

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import Scope
 
-from retouch.server.work import Pool
+from retouch.server.job_queue import JobQueue
 
 BUCKETS = (0.005, 0.02, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
@@ -12,10 +12,10 @@ class Metrics:
     """The counters of one server.
 
     Args:
-        pool: its queue.
+        queue: its queue.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "retouch_requests", "Requests answered.", ("route", "status"), registry=self.registry
@@ -29,9 +29,9 @@ class Metrics:
         )
         self.pixels = Counter("retouch_pixels", "Pixels of completed photographs.", registry=self.registry)
         running = Gauge("retouch_running", "Photographs that are being completed.", registry=self.registry)
-        running.set_function(lambda: pool.running)
+        running.set_function(lambda: queue.running)
         waiting = Gauge("retouch_queue", "Requests that wait for a worker.", registry=self.registry)
-        waiting.set_function(lambda: len(pool.waiting))
+        waiting.set_function(lambda: len(queue.waiting))
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Counts a request that is over; by route, not by path, which clients choose."""

@@ -53,7 +53,7 @@ CODES = {  # of what goes wrong -> status, and when it comes
     "not_stored": (500, "The file could not be stored."),
     "loading": (503, "The model is still being loaded."),
     "not_installed": (503, "The model needs a package that the server lacks."),
-    "overloaded": (503, "The server's machine has no room for another work now."),
+    "overloaded": (503, "The server's machine has no room for another job now."),
     "stopping": (503, "The server is shutting down."),
     "too_long": (503, "Not done within the server's time limit."),
     "disk_full": (507, "There is no space left in the output folder."),

@@ -16,31 +16,31 @@ from retouch.engine import BLENDS
 from retouch.methods import METHODS
 from retouch.models import Model
 from retouch.photo import READ
-from retouch.server import completing, gallery, schema
-from retouch.server.asks import MOST_VARIANTS, ModelRequest
+from retouch.server import completing, folders, schema
 from retouch.server.bodies import small_json
 from retouch.server.completing import MEDIA, THUMBNAIL
-from retouch.server.house import House
+from retouch.server.context import Context
+from retouch.server.job_queue import Progress
 from retouch.server.problems import HttpError, responses
-from retouch.server.work import Progress
+from retouch.server.requests import MOST_VARIANTS, ModelRequest
 
 OTHER = "application/octet-stream"  # of what no answer is made in, or no picture, whatever its name says
 
 
-def model_routes(house: House) -> APIRouter:
+def model_routes(context: Context) -> APIRouter:
     """Which models there are and which one is current."""
     router = APIRouter(prefix="/api/v1", tags=["models"])
-    shelf = house.shelf
+    store = context.models
 
     @router.get("/models", responses=responses())
     async def models() -> list[schema.ModelAnswer]:
         """All models, the first one first, with their measured quality."""
-        return _described(house)
+        return _described(context)
 
     @router.get("/model", responses=responses())
     async def model() -> schema.IOPaintModel:
         """The current model."""
-        return _for_iopaint(shelf.current)
+        return _for_iopaint(store.current)
 
     @router.post(
         "/model",
@@ -49,16 +49,16 @@ def model_routes(house: House) -> APIRouter:
     )
     async def switch(request: Request) -> schema.IOPaintModel:
         """Makes another model the current one, for all clients; answers when it is loaded."""
-        asked = await small_json(request, house.bodies, ModelRequest)
-        name = shelf.known(asked.name)
-        await house.work(request, lambda _: shelf.get(name))
-        shelf.current = name
+        asked = await small_json(request, context.bodies, ModelRequest)
+        name = store.known(asked.name)
+        await context.run(request, lambda _: store.get(name))
+        store.current = name
         return _for_iopaint(name)
 
     @router.get("/server-config", responses=responses())
     async def config() -> schema.ConfigAnswer:
         """What the server takes and has, as IOPaint's clients ask for it."""
-        settings = house.settings
+        settings = context.settings
         return schema.ConfigAnswer(
             version=retouch.__version__,
             limits=schema.LimitsAnswer(
@@ -71,7 +71,7 @@ def model_routes(house: House) -> APIRouter:
             blends=list(BLENDS),
             inputFolder=settings.input is not None,
             outputFolder=settings.output is not None,
-            modelInfos=[_for_iopaint(name) for name in shelf.names],
+            modelInfos=[_for_iopaint(name) for name in store.names],
         )
 
     return router
@@ -81,19 +81,19 @@ def _for_iopaint(name: str) -> schema.IOPaintModel:
     return schema.IOPaintModel(name=name, path=name)  # no path of this disk
 
 
-def _described(house: House) -> list[schema.ModelAnswer]:
-    shelf = house.shelf
+def _described(context: Context) -> list[schema.ModelAnswer]:
+    store = context.models
     shipped = cards.cards()
     described = []
-    for name in shelf.names:
-        loaded = shelf.loaded(name)
+    for name in store.names:
+        loaded = store.loaded(name)
         card = (loaded and loaded.card) or shipped.get(name)
         classical = CLASSICAL.get(name)
         summary = str(classical.__doc__).splitlines()[0] if classical else "a model of your own"
         described.append(
             schema.ModelAnswer(
                 name=name,
-                current=name == shelf.current,
+                current=name == store.current,
                 loaded=loaded is not None,
                 classical=classical is not None,
                 several=_several(loaded, card),
@@ -118,15 +118,15 @@ def _several(loaded: Model | None, card: cards.Card | None) -> bool:
     return card is not None and card.method in METHODS and METHODS[card.method].searches
 
 
-def gallery_routes(house: House) -> APIRouter:
+def folder_routes(context: Context) -> APIRouter:
     """The owner's folders, by listed names only."""
     router = APIRouter(prefix="/api/v1", tags=["folders"])
-    settings = house.settings
+    settings = context.settings
 
     @router.get("/photos", responses=responses(404))
     async def photos() -> list[str]:
         """The names of the photographs in the input folder; none without one."""
-        return [] if settings.input is None else await asyncio.to_thread(gallery.names, settings.input)
+        return [] if settings.input is None else await asyncio.to_thread(folders.names, settings.input)
 
     @router.get(
         "/photos/{name}",
@@ -141,7 +141,7 @@ def gallery_routes(house: House) -> APIRouter:
     )
     async def photo(name: str) -> Response:
         """A photograph of the input folder."""
-        data = await asyncio.to_thread(gallery.opened, settings.input, name, settings.max_bytes)
+        data = await asyncio.to_thread(folders.opened, settings.input, name, settings.max_bytes)
         return Response(data, media_type=MEDIA.get(kind_of(data) or "", OTHER))
 
     @router.get(
@@ -159,10 +159,10 @@ def gallery_routes(house: House) -> APIRouter:
         """A photograph of the input folder, small."""
 
         def shrunk(_: Progress) -> bytes:
-            data = gallery.opened(settings.input, name, settings.max_bytes)
+            data = folders.opened(settings.input, name, settings.max_bytes)
             return completing.thumbnail(data, settings.max_pixels)
 
-        return Response(await house.work(request, shrunk), media_type="image/jpeg")
+        return Response(await context.run(request, shrunk), media_type="image/jpeg")
 
     @router.put(
         "/outputs/{name}",
@@ -175,22 +175,22 @@ def gallery_routes(house: House) -> APIRouter:
         """Stores a picture in the output folder, under a new name."""
         if settings.output is None:
             raise HttpError("no_folder", "the server has no output folder (see --output)")
-        folder, body = settings.output, await house.bodies.read(request)
+        folder, body = settings.output, await context.bodies.read(request)
         try:
-            await house.work(request, partial(gallery.store, folder, name, body, settings.max_pixels))
+            await context.run(request, partial(folders.store, folder, name, body, settings.max_pixels))
         finally:
-            house.bodies.release(len(body))
+            context.bodies.release(len(body))
         return Response(status_code=201)
 
     return router
 
 
-def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
+def state_routes(context: Context, guarded: list[Depends]) -> APIRouter:
     """Alive, ready, and counted."""
     router = APIRouter(tags=["state"])
 
     def state(status: str) -> schema.StateAnswer:
-        return schema.StateAnswer(status=status, model=house.shelf.current)
+        return schema.StateAnswer(status=status, model=context.models.current)
 
     @router.get("/healthz", responses=responses())
     async def alive() -> schema.StateAnswer:
@@ -200,9 +200,9 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     @router.get("/readyz", responses=responses(503))
     async def ready() -> schema.StateAnswer:
         """Whether the current model is loaded and requests are taken."""
-        if house.pool.closing:
+        if context.queue.closing:
             raise HttpError("stopping", "the server is shutting down")
-        if house.shelf.loaded(house.shelf.current) is None:
+        if context.models.loaded(context.models.current) is None:
             raise HttpError("loading", "the model is still being loaded", {"Retry-After": "1"})
         return state("ready")
 
@@ -220,6 +220,6 @@ def state_routes(house: House, guarded: list[Depends]) -> APIRouter:
     )
     async def metrics() -> Response:
         """Requests, seconds, queue and pixels, for Prometheus."""
-        return Response(generate_latest(house.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from retouch.server.asks import FILES, FILLED, FormOptions, InpaintRequest
 from retouch.server.completing import MEDIA
+from retouch.server.requests import FILES, FILLED, FormOptions, InpaintRequest
 
 PICTURE = {"type": "string", "contentMediaType": "application/octet-stream"}
 NUMBER_HEADER = {"schema": {"type": "integer", "minimum": 0}}

@@ -15,7 +15,7 @@ from retouch.sharing import shared
 from retouch.workers import cores
 
 
-class Shelf:
+class ModelStore:
     """Thread-safe. No name from a request is ever taken for a path: a model is on the list or there is none.
 
     Args:

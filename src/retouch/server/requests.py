@@ -115,7 +115,7 @@ class MaskRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ParsedRequest:
     """What is asked.
 
     Args:
@@ -134,7 +134,7 @@ class Ask:
     ignored: tuple[str, ...]
 
 
-def ask_of(request: Request, body: bytes) -> Ask:
+def parsed_request(request: Request, body: bytes) -> ParsedRequest:
     """Reads a request's body: a form or JSON.
 
     Raises:
@@ -149,7 +149,7 @@ def ask_of(request: Request, body: bytes) -> Ask:
         case "application/json":
             asked = from_json(InpaintRequest, body)
             filled = None if asked.filled is None else decoded(asked.filled, "filled")
-            return _ask(decoded(asked.image, "image"), decoded(asked.mask, "mask"), filled, asked)
+            return _parsed(decoded(asked.image, "image"), decoded(asked.mask, "mask"), filled, asked)
         case other:
             raise HttpError(
                 "wrong_body",
@@ -157,7 +157,7 @@ def ask_of(request: Request, body: bytes) -> Ask:
             )
 
 
-def _of_form(form: Mapping[str, bytes | str]) -> Ask:
+def _of_form(form: Mapping[str, bytes | str]) -> ParsedRequest:
     pictures: dict[str, bytes] = {}
     for name in FILES:
         value = form.get(name)
@@ -177,10 +177,10 @@ def _of_form(form: Mapping[str, bytes | str]) -> Ask:
         options = FormOptions.model_validate(rest)
     except ValidationError as error:
         raise problem_of_fields(error) from None
-    return _ask(pictures["image"], pictures["mask"], pictures.get("filled"), options)
+    return _parsed(pictures["image"], pictures["mask"], pictures.get("filled"), options)
 
 
-def _ask(image: bytes, mask: bytes, filled: bytes | None, options: Options) -> Ask:
+def _parsed(image: bytes, mask: bytes, filled: bytes | None, options: Options) -> ParsedRequest:
     given = options.model_fields_set
     ignored = [name for name in IOPAINT if name in given]
     seed = options.seed
@@ -189,7 +189,7 @@ def _ask(image: bytes, mask: bytes, filled: bytes | None, options: Options) -> A
             ignored.append("sd_seed")
         else:
             seed = secrets.randbelow(1 << 31) if options.sd_seed < 0 else options.sd_seed
-    return Ask(image, mask, filled, options, seed, tuple(ignored))
+    return ParsedRequest(image, mask, filled, options, seed, tuple(ignored))
 
 
 def decoded(text: str, field: str) -> bytes:

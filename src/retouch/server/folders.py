@@ -15,8 +15,8 @@ from retouch import image as images
 from retouch import writing
 from retouch.errors import ImageError
 from retouch.photo import SUFFIXES
+from retouch.server.job_queue import Progress
 from retouch.server.problems import HttpError
-from retouch.server.work import Progress
 
 MOST = 1000  # files listed
 NAME = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|.][^\x00-\x1f\x7f/\\:*?\"<>|]{0,199}")

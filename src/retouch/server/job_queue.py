@@ -1,7 +1,7 @@
-"""A bounded queue: so many works at a time, so many waiting, a time limit, and an end that can be waited for.
+"""A bounded queue: so many jobs at a time, so many waiting, a time limit, and an end that can be waited for.
 
-Each work runs in a thread of its own, which is a daemon: one that hangs in a library does not keep the server from
-ending. A work that is no longer wanted (the client is gone, its time is up, the server ends) is told through the
+Each job runs in a thread of its own, which is a daemon: one that hangs in a library does not keep the server from
+ending. A job that is no longer wanted (the client is gone, its time is up, the server ends) is told through the
 function ``progress`` that it calls between windows: that raises `StoppedError`.
 """
 
@@ -19,20 +19,20 @@ from retouch.server.problems import HttpError
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
-RECENT = 20  # works whose mean duration tells how long the queue takes
+RECENT = 20  # jobs whose mean duration tells how long the queue takes
 
 
 class StoppedError(Exception):
-    """Raised inside a work that nobody wants any more."""
+    """Raised inside a job that nobody wants any more."""
 
 
-class Pool:
+class JobQueue:
     """The queue of one server; its methods belong to its event loop.
 
     Args:
-        workers: works that run at the same time.
-        places: works that may wait.
-        seconds: that a work may take, waiting included.
+        workers: jobs that run at the same time.
+        places: jobs that may wait.
+        seconds: that a job may take, waiting included.
     """
 
     def __init__(self, workers: int, places: int, seconds: float) -> None:
@@ -41,14 +41,14 @@ class Pool:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.closing = False
         # the results of what runs; what stops each, and when it began
-        self._works: dict[asyncio.Future[Any], tuple[threading.Event, float]] = {}
+        self._jobs: dict[asyncio.Future[Any], tuple[threading.Event, float]] = {}
         self._recent: deque[float] = deque(maxlen=RECENT)
 
-    async def run(self, work: Callable[[Progress], T], tell: Progress | None = None) -> T:
-        """Waits for a worker and for the work; cancelling this stops the work.
+    async def run(self, job: Callable[[Progress], T], tell: Progress | None = None) -> T:
+        """Waits for a worker and for the job; cancelling this stops the job.
 
         Args:
-            work: called in a thread with a function (done, total) that it has to call now and then.
+            job: called in a thread with a function (done, total) that it has to call now and then.
             tell: called in the event loop with the same numbers.
 
         Raises:
@@ -58,14 +58,14 @@ class Pool:
         try:
             async with asyncio.timeout(self.seconds):
                 await self._enter()
-                return await self._run(work, tell)
+                return await self._run(job, tell)
         except TimeoutError:
             raise HttpError("too_long", f"not done within the time limit of {self.seconds:g} s") from None
         except StoppedError:
             raise _closing() from None
 
     def check(self) -> None:
-        """Raises the `HttpError` of a work that would not be taken now."""
+        """Raises the `HttpError` of a job that would not be taken now."""
         if self.closing:
             raise _closing()
         if self.running >= self.workers and len(self.waiting) >= self.places:
@@ -102,10 +102,10 @@ class Pool:
                 return
         self.running -= 1
 
-    async def _run(self, work: Callable[[Progress], T], tell: Progress | None) -> T:
+    async def _run(self, job: Callable[[Progress], T], tell: Progress | None) -> T:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._works[done] = stop, started = threading.Event(), time.monotonic()
+        self._jobs[done] = stop, started = threading.Event(), time.monotonic()
 
         def progress(number: int, total: int) -> None:
             if stop.is_set():
@@ -114,7 +114,7 @@ class Pool:
                 loop.call_soon_threadsafe(tell, number, total)
 
         def settle(result: T | None, error: BaseException | None) -> None:
-            del self._works[done]
+            del self._jobs[done]
             self._recent.append(time.monotonic() - started)
             self._leave()
             if done.done():  # its client is gone, or the server ends
@@ -126,7 +126,7 @@ class Pool:
 
         def body() -> None:
             try:
-                outcome: tuple[T | None, BaseException | None] = (work(progress), None)
+                outcome: tuple[T | None, BaseException | None] = (job(progress), None)
             except BaseException as error:
                 outcome = (None, error)
             # where the loop is closed the server has ended, and nobody waits for this
@@ -134,9 +134,9 @@ class Pool:
                 loop.call_soon_threadsafe(settle, *outcome)
 
         try:
-            threading.Thread(target=body, name="retouch-work", daemon=True).start()
+            threading.Thread(target=body, name="retouch-job", daemon=True).start()
         except RuntimeError as error:  # as where a container allows no more
-            del self._works[done]
+            del self._jobs[done]
             self._leave()
             raise HttpError(
                 "overloaded", "the server cannot start a thread now", {"Retry-After": "10"}
@@ -150,7 +150,7 @@ class Pool:
         """Whole seconds until a place is probably free."""
         mean = sum(self._recent) / len(self._recent) if self._recent else 1
         # What runs has taken so long already: a photograph of another size than the recent ones.
-        youngest = min((time.monotonic() - began for _, began in self._works.values()), default=0.0)
+        youngest = min((time.monotonic() - began for _, began in self._jobs.values()), default=0.0)
         return max(1, min(60, math.ceil(max(mean, youngest) / self.workers)))
 
     def close(self, grace: float) -> None:
@@ -163,8 +163,8 @@ class Pool:
         asyncio.get_running_loop().call_later(grace, self._stop_all)
 
     def _stop_all(self) -> None:
-        """Answers what runs at once: a work in the middle of one long call reads no stop."""
-        for done, (stop, _) in self._works.items():
+        """Answers what runs at once: a job in the middle of one long call reads no stop."""
+        for done, (stop, _) in self._jobs.items():
             stop.set()
             if not done.done():
                 done.set_exception(_closing())

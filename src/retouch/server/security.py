@@ -1,4 +1,4 @@
-"""Who may come in: hosts, sites and tokens are checked before anything else is done, and every answer is sealed.
+"""Who may come in: hosts, sites and tokens are checked first; every answer gets security headers.
 
 - Host: an address or a name that the server knows. A page of another site that makes its name point here (DNS
   rebinding) comes with that name, and is refused.
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retouch.server.problems import HttpError, problem_of
 
-SEALS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -36,11 +36,11 @@ WHOLE = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")  # an address as clients of 
 NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)  # of a host, as it stands in a header
 
 
-class Doors:
+class SecurityMiddleware:
     """ASGI middleware.
 
     Args:
-        app: what stands behind the doors.
+        app: what is protected.
         token: what clients have to know; None lets all in.
         hosts: names that the server goes by, beside localhost and all addresses.
         count: called with each request's scope, status and seconds.
@@ -64,25 +64,25 @@ class Doors:
         started = time.perf_counter()
         status = 0
 
-        async def sealed(message: Message) -> None:
+        async def secured(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in SEALS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:
             self.check(scope)
-            await self.app(scope, receive, sealed)
+            await self.app(scope, receive, secured)
         except HttpError as problem:
-            await problem.response()(scope, receive, sealed)
+            await problem.response()(scope, receive, secured)
         except Exception as error:  # no traceback reaches a client
             unexpected = problem_of(error)
             if status == 0:
-                await unexpected.response()(scope, receive, sealed)
+                await unexpected.response()(scope, receive, secured)
         finally:
             self.count(scope, status, time.perf_counter() - started)
 

@@ -10,27 +10,27 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from retouch.server.bodies import Bodies
+from retouch.server.job_queue import JobQueue, Progress
 from retouch.server.metrics import Metrics
+from retouch.server.model_store import ModelStore
 from retouch.server.settings import Settings
-from retouch.server.shelf import Shelf
-from retouch.server.work import Pool, Progress
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Context:
     """What the routes share."""
 
     settings: Settings
-    pool: Pool
-    shelf: Shelf
+    queue: JobQueue
+    models: ModelStore
     bodies: Bodies
     metrics: Metrics
 
-    async def work(self, request: Request, job: Callable[[Progress], T]) -> T:
+    async def run(self, request: Request, job: Callable[[Progress], T]) -> T:
         """Runs a job in a worker for as long as its client is there."""
-        task = asyncio.create_task(self.pool.run(job))
+        task = asyncio.create_task(self.queue.run(job))
         gone = asyncio.create_task(disconnected(request))
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
