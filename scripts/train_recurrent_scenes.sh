@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the shipped model recurrent-scenes again: the runs, in order, each from the averaged weights of the one before.
 #   scripts/train_recurrent_scenes.sh DATA VGG19.safetensors RUNS
-# DATA holds the folders scenes256, scenes150 and faces with train-*.tar shards: twelve hours on two CPU cores. The card
+# DATA holds the folders scenes256, scenes150 and faces with train-*.tar shards: fourteen hours on two CPU cores. The card
 # says what each run did, runs/scenes-NAME how it went.
 set -euo pipefail
 data=$1 features=$2 runs=$3
@@ -55,3 +55,6 @@ train o 3300 14 "${windows[@]}" --ema 0.998 --init "$runs/n" "${fast[@]}" --set 
   --set normalized=1.5 --set ssim=1.5 --set learning_rate=4e-4 --set warmup=20 --set total_steps=3300
 train p 2600 15 "${windows[@]}" --ema 0.998 --init "$runs/o" "${fast[@]}" --set style=0.5 --set perceptual=0.05 \
   --set normalized=2.5 --set ssim=2 --set learning_rate=4e-4 --set warmup=20 --set total_steps=2600
+# q began with p's weights in 8 bits, too
+train q 8800 16 "${windows[@]}" --colour 0.02 --ema 0.998 --init "$runs/p" "${fast[@]}" --set style=0.5 --set perceptual=0.05 \
+  --set normalized=2.5 --set ssim=3 --set psnr=0.15 --set learning_rate=4e-4 --set warmup=30 --set total_steps=8800
