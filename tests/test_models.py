@@ -309,6 +309,12 @@ def test_another_file(photo_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", [b"telea", 3])
+def test_neither_a_name_nor_a_path(name: Any) -> None:
+    with pytest.raises(ModelError, match=f"expected the name of a model, or a path, got {name!r}"):
+        load(name)
+
+
 def test_threads_below_one(tiny_model: Path) -> None:
     with pytest.raises(ModelError, match="expected threads to be a whole number of at least 1, got 0"):
         load(tiny_model, threads=0)

@@ -182,11 +182,14 @@ def load(
             ``"inverter"`` network starts it, in a fraction of the time (the default).
 
     Raises:
-        ModelError: no such model, a damaged or foreign file, or ``threads`` that are no number of them.
+        ModelError: no such model, a damaged or foreign file, neither a name nor a path, or ``threads`` that are no
+            number of them.
         MissingExtraError: the model needs a package of an extra.
     """
     if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
         raise ModelError(f"expected threads to be a whole number of at least 1, got {threads!r}")
+    if not isinstance(name, str | os.PathLike | None):
+        raise ModelError(f"expected the name of a model, or a path, got {name!r:.80}")
     name = DEFAULT if name is None else os.fspath(name)
     model = _load(name, threads)
     searching = getattr(model.predictor, "searching", None)
