@@ -56,5 +56,5 @@ train o 3300 14 "${windows[@]}" --ema 0.998 --init "$runs/n" "${fast[@]}" --set 
 train p 2600 15 "${windows[@]}" --ema 0.998 --init "$runs/o" "${fast[@]}" --set style=0.5 --set perceptual=0.05 \
   --set normalized=2.5 --set ssim=2 --set learning_rate=4e-4 --set warmup=20 --set total_steps=2600
 # q began with p's weights in 8 bits, too
-train q 8800 16 "${windows[@]}" --colour 0.02 --ema 0.998 --init "$runs/p" "${fast[@]}" --set style=0.5 --set perceptual=0.05 \
-  --set normalized=2.5 --set ssim=3 --set psnr=0.15 --set learning_rate=4e-4 --set warmup=30 --set total_steps=8800
+train q 8800 16 "${windows[@]}" --colour 0.02 --precision bf16-mixed --ema 0.998 --init "$runs/p" "${fast[@]}" \
+  --set style=0.5 --set perceptual=0.05 --set normalized=2.5 --set ssim=3 --set psnr=0.15 --set learning_rate=4e-4 --set warmup=30 --set total_steps=8800
