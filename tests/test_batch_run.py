@@ -26,6 +26,7 @@ from retouch.batch.settings import Settings
 from retouch.cards import DEFAULT
 from retouch.cli import main
 from retouch.errors import DataError
+from retouch.models import load
 from retouch.sources import Source
 
 Say = Callable[..., tuple[int, str, str]]
@@ -522,7 +523,7 @@ def test_few_photos_are_in_flight_however_slow_the_reader(
     jobs = [Job(photo, mask, f"{number}.png", "telea") for number in range(60)]
     settings = Settings(model="telea", workers=workers)
     done = 0
-    for row in local.rows(jobs, "out", settings, threading.Event()):
+    for row in local.rows(jobs, "out", settings, {"telea": load("telea")}, threading.Event()):
         done += 1
         assert row["status"] == "done"
         # Those taken, at most as many that are finished and wait, and as many in flight.

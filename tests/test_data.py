@@ -118,6 +118,13 @@ def test_masks_and_hidden_members_of_a_shard_are_no_photos(tmp_path: Path) -> No
     assert [source.name for source in sources.index((str(path),))] == ["0.png", "a/1.PNG"]
 
 
+def test_a_mask_beside_its_photo_is_no_photo(tmp_path: Path) -> None:
+    for name in ("a.png", "a.mask.png", "b.mask.png"):
+        (tmp_path / name).write_bytes(encode(picture(0)))
+    found = [Path(source.path).name for source in sources.index((str(tmp_path),))]
+    assert found == ["a.png", "b.mask.png"]
+
+
 def test_what_the_work_writes_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert len(sources.index((".",), beside=["below"])) == 6

@@ -74,6 +74,31 @@ def test_batch_and_service_take_it(mean: Path, photo: Path, tmp_path: Path) -> N
         assert site.get("/api/v1/model").json()["name"] == "mean"
 
 
+@pytest.mark.parametrize("name", ["recurrent-scenes", "telea"])
+def test_the_service_knows_it_from_the_model_of_its_name(mean: Path, name: str) -> None:
+    mean = mean.rename(mean.with_name(f"{name}.py"))
+    with serving(Settings(model=str(mean))) as site:
+        (own,) = (model for model in site.get("/api/v1/models").json() if model["name"] == name)
+    about = [own[key] for key in ("good_for", "licence", "bytes", "classical", "quality")]
+    assert about == ["a model of your own", "", 0, False, []]
+
+
+def test_it_is_run_once(mean: Path, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mean.write_text(f"print('executed')\n{MEAN}")
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(photo.read_bytes())
+    photos, mask, out = (str(tmp_path / name) for name in ("photos", "mask.png", "out"))
+    for asked in (
+        ["batch", photos, mask, out, "--model", str(mean)],
+        ["batch", photos, mask, out, "--model", str(mean), "--resume"],
+        ["evaluate", "--data", photos, "--output", str(tmp_path / "measured"), "--model", str(mean)],
+    ):
+        assert main(asked) == 0
+        assert capfd.readouterr().out.count("executed") == 1, asked
+        (tmp_path / "out" / "1.png").unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(("height", "width"), [(60, 50), (64, 64), (150, 90)])
 def test_lama_completes_pictures_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, width: int

@@ -63,6 +63,16 @@ def test_only_the_library_is_silenced() -> None:
         warnings.warn("of ours", stacklevel=1)
 
 
+def test_filters_that_others_set_meanwhile_stay() -> None:
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        with quiet.pillow:
+            warnings.simplefilter("error", ResourceWarning)
+            with warnings.catch_warnings(), quiet.pillow:
+                pass
+        assert list(warnings.filters) == [("error", None, ResourceWarning, None, 0), *before]
+
+
 def test_an_error_puts_settings_back() -> None:
     level = cv2.utils.logging.getLogLevel()
     with pytest.raises(KeyError), quiet.opencv, quiet.opencv:

@@ -44,6 +44,7 @@ pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
 from retouch.server import connections
+from retouch.server.app import create_app
 from retouch.server.bodies import from_json
 from retouch.server.problems import CODES
 from retouch.server.requests import IOPAINT, Options
@@ -691,7 +692,7 @@ STATUSES = {  # clients rely on them, and on the codes
     422: "wrong_field wrong_picture wrong_mask wrong_name damaged nothing_known",
     429: "busy",
     500: "failed model_failed not_stored",
-    503: "loading not_installed overloaded stopping too_long",
+    503: "not_installed overloaded stopping too_long",
     507: "disk_full",
 }
 
@@ -759,9 +760,6 @@ def rare_problems(site: Site, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     with patch.context() as its:
         its.setattr("retouch.server.job_queue.threading.Thread", failing(RuntimeError()))
         yield "overloaded", asked()
-    with patch.context() as its:
-        its.setattr(context.models, "loaded", lambda _: None)
-        yield "loading", site.get("/readyz")
     with patch.context() as its:
         its.setattr(context.queue, "seconds", 1e-9)
         yield "too_long", asked()
@@ -1381,11 +1379,8 @@ def test_state(site, tmp_path):
     assert 'retouch_requests_total{route="/api/v1/inpaint",status="200"}' in metrics
     assert "retouch_request_seconds_bucket" in metrics and "retouch_queue 0.0" in metrics
     assert "retouch_pixels_total" in metrics and "xxxx" not in metrics
-    with serving(Settings(model=str(tmp_path / "gone.onnx"))) as broken:
-        refused(broken.get("/readyz"), 503)
-        assert broken.get("/healthz").status_code == 200
-        problem = refused(broken.post(INPAINT, files=FORM), 500, "log")
-        assert str(tmp_path) not in problem["detail"]
+    with pytest.raises(ModelError):
+        create_app(Settings(model=str(tmp_path / "gone.onnx")))
 
 
 def test_a_model_file_that_is_replaced_changes_nothing(tiny_model):

@@ -22,7 +22,6 @@ from retouch import cases, masks, protocols, results, sources
 from retouch.cards import DEFAULT
 from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
-from retouch.models import load
 from retouch.options import Whole, at_least
 from retouch.results import Row
 from retouch.sources import Source
@@ -113,6 +112,7 @@ def evaluate(settings: Settings, progress: Callable[[int, int, int], None] | Non
             raise DataError(
                 f"expected masks of different names, which the results tell apart, got {other} and {spec}"
             )
+    cases.model_of.cache_clear()  # files may have changed since the last evaluation
     weights = {name: _sum(name, settings) for name in settings.model}
     holes = {
         cases.masks_name(spec): _sum_of_files(spec) if spec in folders else "" for spec in settings.masks
@@ -157,7 +157,7 @@ def _sum(model: str, settings: Settings) -> str:
     """What tells a model's weights from others; a model that is none ends the evaluation before it begins."""
     if cases.completed_elsewhere(model):
         return _sum_of_files(model)
-    return load(model, threads=settings.cores).sha256[:SUM]
+    return cases.model_of(model, settings.cores).sha256[:SUM]
 
 
 def _as_it_lies(model: str) -> str:
@@ -197,7 +197,7 @@ def _check_elsewhere(folder: str, settings: Settings, index: tuple[Source, ...],
 
 
 def _sum_of_files(folder: str) -> str:
-    return sources.fingerprint(sources.index((folder,)))[:SUM]
+    return sources.fingerprint(sources.index((folder,)), contents=True)[:SUM]
 
 
 def _with_protocol(settings: Settings) -> Settings:

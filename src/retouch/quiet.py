@@ -3,10 +3,12 @@
 The reader's own error tells in one line what they say of damaged files.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import cast
 
 import cv2
 from PIL import PngImagePlugin
@@ -39,15 +41,21 @@ class Quiet:
 
 @contextmanager
 def _reading_with_pillow() -> Iterator[None]:
-    """Without its warnings; with room for a printer's ICC profile in a PNG."""
-    before = PngImagePlugin.MAX_TEXT_CHUNK
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        PngImagePlugin.MAX_TEXT_CHUNK = max(before, TEXT)
-        try:
-            yield
-        finally:
-            PngImagePlugin.MAX_TEXT_CHUNK = before
+    """Without its warnings; with room for a printer's ICC profile in a PNG.
+
+    Other filters that are set meanwhile stay, as they would not after ``warnings.catch_warnings``.
+    """
+    before, silent = PngImagePlugin.MAX_TEXT_CHUNK, ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+    filters = cast(list[object], warnings.filters)
+    filters.insert(0, silent)
+    PngImagePlugin.MAX_TEXT_CHUNK = max(before, TEXT)
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = before
+        for there in (filters, cast(list[object], warnings.filters)):  # another list by now, perhaps
+            with suppress(ValueError):
+                there.remove(silent)
 
 
 @contextmanager

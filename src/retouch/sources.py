@@ -42,9 +42,9 @@ def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[So
     Args:
         data: specifications ``PATH`` or ``PATH=N``; ``PATH`` is a folder (searched recursively for photos and
             ``*.tar`` shards), a shard, a photo, or a pattern such as ``shards/train-*.tar``. Each photo of
-            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. Members of shards named
-            ``NAME.mask.png`` are masks, and no photos; nor is what begins with a dot, or what an evaluation or a
-            training run has written into a folder below ``PATH``.
+            ``PATH=N`` counts N times per epoch (N >= 1), so that folders can be mixed. ``NAME.mask.png`` in a shard,
+            or beside ``NAME`` in a folder, is a mask and no photo; nor is what begins with a dot, or what an
+            evaluation or a training run has written into a folder below ``PATH``.
         beside: folders that the work writes into, or that hold masks; where one lies in a folder of photos, links
             followed, it is left out.
 
@@ -91,8 +91,15 @@ def _fixed(path: str) -> str:
     return path
 
 
-def fingerprint(sources: Sequence[Source]) -> str:
-    """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos."""
+def fingerprint(sources: Sequence[Source], *, contents: bool = False) -> str:
+    """SHA-256 over the names and sizes in an index: tells whether a resumed run sees the same photos.
+
+    Args:
+        contents: over what the files hold too: uncompressed pictures of one size are files of one size.
+
+    Raises:
+        OSError: contents are asked for, and a file cannot be read.
+    """
     digest = hashlib.sha256()
     for source in sources:
         size = source.size
@@ -101,6 +108,8 @@ def fingerprint(sources: Sequence[Source]) -> str:
                 size = os.path.getsize(source.path)
         line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{size}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
+        if contents:
+            digest.update(hashlib.sha256(read_bytes(source)).digest())
     return digest.hexdigest()
 
 
@@ -162,8 +171,14 @@ def _files(path: str) -> list[str]:
     if os.path.isdir(path):
         names = below(path)
         ours = tuple(f"{os.path.dirname(name)}/" for name in names if _is_ours(path, name))
+        stems = {os.path.splitext(name)[0] for name in names}
         wanted = (name for name in names if name.lower().endswith((*SUFFIXES, ".tar")))
-        return [os.path.join(path, name) for name in wanted if not name.startswith(ours)]
+        masks = {f"{stem}.mask" for stem in stems}
+        return [
+            os.path.join(path, name)
+            for name in wanted
+            if not name.startswith(ours) and os.path.splitext(name)[0] not in masks
+        ]
     if os.path.exists(path):
         return [path]
     found = sorted(glob.glob(path, recursive=True))

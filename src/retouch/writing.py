@@ -38,7 +38,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
         error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or could not be made
+            temporary.unlink()
 
 
 def check_new(path: str | os.PathLike[str]) -> None:

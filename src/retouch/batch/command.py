@@ -14,11 +14,10 @@ from cyclopts import Parameter
 from retouch import signals
 from retouch.batch import lists, manifest, pairs, storage
 from retouch.batch.pairs import Plan
-from retouch.batch.run import Finished, check, missing, run
+from retouch.batch.run import Finished, check, loaded, missing, run
 from retouch.batch.settings import Settings
 from retouch.cards import DEFAULT
 from retouch.errors import DataError
-from retouch.models import load
 from retouch.terminal import counted, say, say_json
 
 
@@ -49,33 +48,35 @@ def batch(
     plan = pairs.plan(images, masks, output, settings.model or DEFAULT)
     if settings.dry_run:
         return _dry(plan, output, settings)
-    with _until_stopped(settings.engine) as stop, counted("photos") as progress:
+    with _until_stopped(settings.engine) as (stop, caught), counted("photos") as progress:
         done = run(plan, output, settings, progress, stop)
     _tell(done, output, settings.json)
     if done.failed:
         return 1
-    return 130 if done.left else 0
+    return 128 + caught[0] if caught and done.left else 0
 
 
 @contextmanager
-def _until_stopped(engine: str) -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead; a second one ends the process."""
-    stop = threading.Event()
+def _until_stopped(engine: str) -> Iterator[tuple[threading.Event, list[int]]]:
+    """SIGINT and SIGTERM set the event instead, and are collected; a second one ends the process."""
+    stop, caught = threading.Event(), list[int]()
 
     def take(number: int) -> None:
-        if stop.is_set():
+        if caught:
             os._exit(128 + number)  # photos in hand are lost, files are whole
+        caught.append(number)
         stop.set()
         doing = "finishing" if engine == "local" else "giving up"
         print(f"{doing} the photos in hand; once more ends at once", file=sys.stderr, flush=True)
 
     with signals.taken(take):
-        yield stop
+        yield stop, caught
 
 
 def _dry(plan: Plan, output: str, settings: Settings) -> int:
     """Says what a run would do and what is missing; what a run would refuse is refused."""
-    todo = missing(plan.jobs, storage.plain(output), settings) if plan.jobs else []
+    models = loaded(plan.jobs, settings)
+    todo = missing(plan.jobs, storage.plain(output), settings, models) if plan.jobs else []
     there = len(plan.jobs) - len(todo)
     if settings.json:
         jobs = [
@@ -93,8 +94,6 @@ def _dry(plan: Plan, output: str, settings: Settings) -> int:
         lacks = f", {len(plan.maskless)} photos without a mask, {len(plan.photoless)} masks without a photo"
         say(f"{len(todo)} photos to complete, {there} completed already{lacks}; nothing was written")
     check(plan, settings)
-    for model in sorted({job.model for job in plan.jobs}):
-        load(model, threads=settings.threads)
     return 0
 
 

@@ -7,7 +7,7 @@ pass (`sharing`), which does not touch their bytes.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,23 +17,28 @@ from retouch.batch import work
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
 from retouch.batch.work import Row
-from retouch.models import Model, load
+from retouch.models import Model
 from retouch.sharing import MORE, shared
 from retouch.workers import as_they_come
 
 
-def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.Event) -> Iterator[Row]:
+def rows(
+    jobs: Sequence[Job], output: str, settings: Settings, models: Mapping[str, Model], stop: threading.Event
+) -> Iterator[Row]:
     """Does the jobs; gives each one's row for the manifest when its output is written, in the order of finishing.
 
     Args:
         output: the folder.
+        models: of the jobs, by name.
         stop: once it is set, no further photo is begun; those in hand are finished.
 
     Raises:
         OSError, DataError: an output cannot be written. What a bad photo raises becomes a row instead.
-        ModelError, MissingExtraError: a model cannot be loaded.
     """
-    models = {name: _model(name, settings) for name in dict.fromkeys(job.model for job in jobs)}
+    sharing = {
+        name: replace(model, predictor=shared(model.predictor, settings.at_once))
+        for name, model in models.items()
+    }
     ahead = 2 * settings.at_once
     computing = threading.Semaphore(settings.workers or settings.at_once + MORE)
 
@@ -43,7 +48,7 @@ def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.E
             with computing:
                 if stop.is_set():
                     return None
-                row, data = work.completed(job, photo, mask, models[job.model], settings)
+                row, data = work.completed(job, photo, mask, sharing[job.model], settings)
         except Exception as error:  # one bad photo never stops the others
             return work.failed(job, settings, error)
         work.write(job, output, data)
@@ -58,8 +63,3 @@ def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.E
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(before)
-
-
-def _model(name: str, settings: Settings) -> Model:
-    model = load(name, threads=settings.threads)
-    return replace(model, predictor=shared(model.predictor, settings.at_once))

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
@@ -45,8 +45,10 @@ STARTS = (
 REGISTER = 600  # seconds that its workers have to start, where Ray would give them 60
 
 
-def rows(jobs: Sequence[Job], output: str, settings: Settings, stop: threading.Event) -> Iterator[Row]:
-    """As `local.rows`, but once ``stop`` is set the photos in hand are given up.
+def rows(
+    jobs: Sequence[Job], output: str, settings: Settings, models: Mapping[str, Model], stop: threading.Event
+) -> Iterator[Row]:
+    """As `local.rows`, but once ``stop`` is set the photos in hand are given up; each worker loads its own models.
 
     Raises:
         MissingExtraError: Ray is not installed.

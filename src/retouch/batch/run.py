@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +18,7 @@ from retouch.batch.pairs import SHOWN, Job, Plan, some
 from retouch.batch.settings import Settings
 from retouch.batch.work import Row
 from retouch.errors import DataError
-from retouch.models import load
+from retouch.models import Model, load
 from retouch.sources import Source
 from retouch.workers import as_they_come
 
@@ -70,10 +70,9 @@ def run(
     """
     started = time.perf_counter()
     check(plan, settings)
-    for name in dict.fromkeys(job.model for job in plan.jobs):
-        load(name, threads=settings.threads)
+    models = loaded(plan.jobs, settings)
     output, stop = storage.plain(output), stop or threading.Event()
-    todo = missing(plan.jobs, output, settings)
+    todo = missing(plan.jobs, output, settings, models)
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
     count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
@@ -84,7 +83,7 @@ def run(
         finish_shard = _packing(plan.jobs, todo, output)
         if progress:
             progress(there, total, 0)
-        for row in ENGINES[settings.engine](todo, output, settings, stop):
+        for row in ENGINES[settings.engine](todo, output, settings, models, stop):
             append(row)
             count += 1
             if row["status"] == "failed":
@@ -131,13 +130,21 @@ def check(plan: Plan, settings: Settings) -> None:
         decode.read(work.opened(masks.pop()))
 
 
-def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
+def loaded(jobs: Sequence[Job], settings: Settings) -> dict[str, Model]:
+    """The models of the jobs by name.
+
+    Raises:
+        ModelError, MissingExtraError: one cannot be loaded.
+    """
+    return {name: load(name, threads=settings.threads) for name in dict.fromkeys(job.model for job in jobs)}
+
+
+def missing(jobs: Sequence[Job], output: str, settings: Settings, models: Mapping[str, Model]) -> list[Job]:
     """The jobs whose outputs are not there, not as the manifest says, or of a photo or mask that has changed since.
 
     Raises:
         DataError: without ``settings.resume``, for an output where a batch was begun; with it, where outputs were
             made on other terms. In both cases for one of these outputs that no batch here has written.
-        ModelError, MissingExtraError: the model that made outputs cannot be loaded.
     """
     kept = manifest.read(output)
     if kept is not None and not settings.resume:
@@ -153,10 +160,8 @@ def missing(jobs: Sequence[Job], output: str, settings: Settings) -> list[Job]:
     if kept is None:
         return list(jobs)
     known = [(job, done) for job in jobs if (done := kept.get(job.output))]
-    learned = {job.model for job, done in known if done.weights}
-    weights = {name: load(name, threads=settings.threads).sha256 for name in learned}
     for job, done in known:
-        if done.weights and done.weights != weights[job.model]:
+        if done.weights and done.weights != models[job.model].sha256:
             raise DataError(
                 f"{output}: expected {job.model} with the weights that {job.output} was made with, got others: "
                 "name another OUTPUT"

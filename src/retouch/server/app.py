@@ -1,9 +1,6 @@
 """The ASGI application: what is shared, the routes, and the security before them."""
 
-import threading
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Collection
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
@@ -36,11 +33,14 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         settings: its limits.
         token: what clients have to know; None lets all in.
         hosts: names that it goes by.
+
+    Raises:
+        ModelError, MissingExtraError: the model to start with cannot be loaded.
     """
+    models = ModelStore(settings.model, settings.threads)
+    models.get(models.current)
     queue = JobQueue(settings.workers or cores() + MORE, settings.waiting, settings.seconds)
-    context = Context(
-        settings, queue, ModelStore(settings.model, settings.threads), Bodies(settings), Metrics(queue)
-    )
+    context = Context(settings, queue, models, Bodies(settings), Metrics(queue))
     app = FastAPI(
         title="Retouch",
         version=retouch.__version__,
@@ -48,7 +48,6 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
         docs_url=None,  # FastAPI's own pages come from a CDN
         redoc_url=None,
         redirect_slashes=False,  # an address with one more is another, and what is not there is said
-        lifespan=partial(_lifespan, context),
         telemetry=None,
     )
     app.state.context = context
@@ -64,20 +63,6 @@ def create_app(settings: Settings, *, token: str | None = None, hosts: Collectio
     app.add_exception_handler(RetouchError, _problem)
     app.add_middleware(SecurityMiddleware, token=token, hosts=hosts, count=context.metrics.count)
     return app
-
-
-@asynccontextmanager
-async def _lifespan(context: Context, app: FastAPI) -> AsyncIterator[None]:
-    """The first model is loaded while the server already answers that it is alive."""
-
-    def first() -> None:
-        try:
-            context.models.get(context.models.current)
-        except Exception as error:
-            problem_of(error)  # into the log; /readyz says that it is not there
-
-    threading.Thread(target=first, name="retouch-load", daemon=True).start()
-    yield
 
 
 async def _problem(request: Request, error: Exception) -> Response:

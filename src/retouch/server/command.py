@@ -62,7 +62,6 @@ def serve(
             f"(for instance --token {secrets.token_urlsafe(18)}; --insecure does without)"
         )
     app = create_app(settings, token=secret, hosts=allow_host)
-    app.state.context.models.get(app.state.context.models.current)  # a model that is not there is said now
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every damaged form
     listening = _listening(host, port)
     address, number = listening.getsockname()[:2]

@@ -51,7 +51,6 @@ CODES = {  # of what goes wrong -> status, and when it comes
     "failed": (500, "Something failed that should not; the server's log says why."),
     "model_failed": (500, "The model failed; the server's log says why."),
     "not_stored": (500, "The file could not be stored."),
-    "loading": (503, "The model is still being loaded."),
     "not_installed": (503, "The model needs a package that the server lacks."),
     "overloaded": (503, "The server's machine has no room for another job now."),
     "stopping": (503, "The server is shutting down."),

@@ -86,9 +86,9 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
     shipped = cards.cards()
     described = []
     for name in store.names:
-        loaded = store.loaded(name)
-        card = (loaded and loaded.card) or shipped.get(name)
-        classical = CLASSICAL.get(name)
+        loaded, ours = store.loaded(name), store.is_ours(name)
+        card = loaded.card if loaded else shipped.get(name) if ours else None
+        classical = CLASSICAL.get(name) if ours else None
         summary = str(classical.__doc__).splitlines()[0] if classical else "a model of your own"
         described.append(
             schema.ModelAnswer(
@@ -99,8 +99,12 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
                 several=_several(loaded, card),
                 good_for=card.good_for if card else summary,
                 licence=card.licence if card else "",
-                bytes=cards.weights_size(name) if name in shipped else 0,
-                quality=list(card.quality) if card else _baseline(name, shipped.values()),
+                bytes=cards.weights_size(name) if ours and name in shipped else 0,
+                quality=list(card.quality)
+                if card
+                else _baseline(name, shipped.values())
+                if classical
+                else [],
             )
         )
     return described
@@ -199,11 +203,9 @@ def state_routes(context: Context, guarded: list[Depends]) -> APIRouter:
 
     @router.get("/readyz", responses=responses(503))
     async def ready() -> schema.StateAnswer:
-        """Whether the current model is loaded and requests are taken."""
+        """Whether requests are taken."""
         if context.queue.closing:
             raise HttpError("stopping", "the server is shutting down")
-        if context.models.loaded(context.models.current) is None:
-            raise HttpError("loading", "the model is still being loaded", {"Retry-After": "1"})
         return state("ready")
 
     @router.get(

@@ -179,7 +179,8 @@ def _train(
 ) -> Finished:
     first, many, run = fabric.is_global_zero, fabric.world_size > 1, settings.output
     together.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
-    with restored(settings.threads), signals() as caught, ExitStack() as held:
+    gpus = [fabric.device] if fabric.device.type == "cuda" else []
+    with restored(settings.threads, gpus), signals() as caught, ExitStack() as held:
         # 1. The method, its average, and the state to go on with
         torch.manual_seed(settings.seed)
         try:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,8 +31,8 @@ _finding = threading.Lock()
 
 
 @contextmanager
-def restored(threads: int | None) -> Iterator[None]:
-    """Leaves PyTorch's thread count and random state as they were found.
+def restored(threads: int | None, devices: Sequence[torch.device] = ()) -> Iterator[None]:
+    """Leaves PyTorch's thread count and random state, on the CPU and on these GPUs, as they were found.
 
     Threads may overlap: what one sets is where the next begins, so all go back to what the first found.
     """
@@ -42,7 +42,7 @@ def restored(threads: int | None) -> Iterator[None]:
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=devices):
             yield
     finally:
         with _finding:
