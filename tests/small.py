@@ -11,6 +11,7 @@ import numpy as np
 # the least that a checkpoint's state holds
 STATE: dict[str, Any] = {
     "method": "glcic", "config": {}, "settings": {}, "step": 1, "images": 0, "images_before": 0, "seconds": 0.0,
+    "photos": 1, "data_sha256": "", "scaler": {},
     "versions": {}, "optimizers": {},
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -232,8 +233,16 @@ def test_what_is_converted_or_lost_is_a_warning(tmp_path: Path, capsys: pytest.C
 def test_a_loaded_model_has_its_own_threads_and_search(tmp_path: Path, given: dict[str, Any]) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
     Image.new("L", (8, 8)).save(tmp_path / "mask.png")
-    with pytest.raises(retouch.ModelError, match=r"^expected threads and search when a model is loaded"):
+    with pytest.raises(retouch.ModelError, match=r"^expected threads and search for a model that is named"):
         retouch.complete(tmp_path / "photo.png", tmp_path / "mask.png", model=retouch.load("telea"), **given)
+
+
+@pytest.mark.parametrize("given", [Path, Path.read_bytes, lambda path: bytearray(path.read_bytes())])
+def test_a_photo_without_a_hole_is_copied(tmp_path: Path, given: Callable[[Path], Any]) -> None:
+    photo, output = tmp_path / "photo.jpg", tmp_path / "output.jpg"
+    Image.effect_noise((40, 30), 60).save(photo, quality=70)
+    retouch.complete(given(photo), np.zeros((30, 40), bool), model="telea", output=output)
+    assert output.read_bytes() == photo.read_bytes()
 
 
 def test_an_output_that_appears_meanwhile_is_told_as_such(

@@ -187,7 +187,7 @@ def test_a_name_with_magic_characters_is_a_name() -> None:
 
 
 def test_shards() -> None:
-    shard("p/one.tar", "a.jpg", "a.json", "x/b.png", "._a.jpg")
+    shard("p/one.tar", "a.jpg", "a.json", "x/b.png")
     shard("p/two.tar", "a.jpg")
     shard("m/one.tar", "a.png", "x/b.png")
     shard("m/two.tar", "a.png", "z.png")

@@ -1,5 +1,6 @@
 """Passes that several threads share: what waits goes together, nothing else changes, nobody waits for company."""
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -100,6 +101,26 @@ def test_what_waits_shares_a_pass() -> None:
         pass
     assert all(right(one, call.result()) for one, call in zip(asked, calls, strict=True))
     assert [count for count, *_ in fake.passes] == [1, 3, 2]
+
+
+def test_nobody_waits_behind_a_call_that_was_interrupted() -> None:
+    fake = Fake(most=1, free=0)
+    ours, identity = Shared(fake, 1), Future[int]()
+
+    def interrupted() -> np.ndarray:
+        identity.set_result(threading.get_ident())
+        return ours(**windows(0.5))
+
+    with waiting(ours, fake, windows(0.25)) as (first,), ThreadPoolExecutor(1) as pool:
+        second = pool.submit(interrupted)
+        until(lambda: len(ours._waiting) == 1)
+        set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        assert set_exception(ctypes.c_ulong(identity.result()), ctypes.py_object(KeyError)) == 1
+        fake.gate.set()
+        assert right(windows(0.25), first.result())
+        with pytest.raises(KeyError):
+            second.result()
+    assert ours._waiting == [] and right(windows(0.75), ours(**windows(0.75)))
 
 
 def test_calls_of_several_windows_share_what_there_is_room_for() -> None:

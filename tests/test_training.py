@@ -754,6 +754,7 @@ def changed(file: Path, name: str, *value: object) -> None:
         lambda f: (f / "state.json").write_text('{"format": 99}'),
         lambda f: (f / "state.json").write_bytes(b"\xff\xfe\x00"),
         lambda f: changed(f / "state.json", "images_before"),
+        lambda f: changed(f / "state.json", "data_sha256"),
         lambda f: changed(f / "state.json", "settings", []),
         lambda f: (f / "generator.safetensors").unlink(),
         lambda f: (f / "generator.safetensors").write_bytes(b"\x80\x04pickle"),

@@ -36,7 +36,7 @@ class ModelError(RetouchError, ValueError):
 
 
 class DataError(RetouchError, ValueError):
-    """Photographs that are not where they should be, or results of an evaluation that cannot be used."""
+    """Photographs, results or an output that are not as they should be, or work on them that cannot go on."""
 
 
 class TrainingError(RetouchError, ValueError):

@@ -63,7 +63,7 @@ def complete(
         threads, search: as for ``retouch.load``; not with a model that is loaded, which has its own.
 
     Returns:
-        The completed picture; of 16-bit colour its upper 8 bits, as Pillow has no more. The file has all.
+        The completed picture; 16-bit colour is rounded to 8 bits, as Pillow has no more. The file has all.
 
     Raises:
         FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, MissingExtraError.
@@ -107,8 +107,8 @@ def run(
 ) -> list[Completed]:
     """As ``complete``, and tells what was done; ``progress`` is called with windows done, and all windows.
 
-    What can be refused is refused before any work is done. A photo without a hole is copied byte for byte
-    if the output has its format.
+    What can be refused is refused before any work is done. A photo without a hole, given as a path or
+    as bytes, is copied byte for byte if the output has its format.
 
     Args:
         variants: different completions that are wanted, the best first; a deterministic model has one. More than
@@ -121,7 +121,9 @@ def run(
     hole = images.read_mask(mask, photo.size)
     share = float(hole.mean())
     if isinstance(model, Model) and (threads, search) != (None, None):
-        raise ModelError("expected threads and search when a model is loaded, got them with one that is")
+        raise ModelError(
+            "expected threads and search for a model that is named, got them with one that is loaded"
+        )
     ready = model if isinstance(model, Model) else load(model, threads=threads, search=search)
     answers = ready.answers(variants if share else 1)
     targets = _targets(output, len(answers))
@@ -129,7 +131,7 @@ def run(
         if _same(wanted, mask):
             raise ImageError(f"expected an output apart from the mask, got {wanted} for both")
         images.check_output(wanted, photo, overwrite=overwrite)
-    source = Path(image).read_bytes() if share == 0 and isinstance(image, str | os.PathLike) else None
+    source = _bytes(image) if share == 0 else None
     completions: list[Completed] = []
     for answer, target in zip(answers, targets, strict=True):
         completed = engine.complete(
@@ -142,6 +144,13 @@ def run(
         completions.append(Completed(completed, notes, target, ready.name, share, now - started))
         started = now
     return completions
+
+
+def _bytes(image: Source) -> bytes | None:
+    """The content of a photo's file; None for what was read already, or is no file."""
+    if isinstance(image, str | os.PathLike):
+        return Path(image).read_bytes()
+    return bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
 
 
 def _same(one: object, other: object) -> bool:

@@ -81,7 +81,12 @@ class Shared:
         group: Sequence[_Call] = ()
         with self._changed:
             self._waiting.append(call)
-            self._changed.wait_for(lambda: call.answer.done() or self._is_next(call))
+            try:
+                self._changed.wait_for(lambda: call.answer.done() or self._is_next(call))
+            except BaseException:  # interrupted: nobody waits behind it
+                self._waiting = [other for other in self._waiting if other is not call]
+                self._changed.notify_all()
+                raise
             if not call.answer.done():
                 group, crowded = self._take()
         if group:

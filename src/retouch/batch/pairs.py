@@ -227,8 +227,7 @@ def _sources(path: str, name: str) -> Iterator[tuple[Source, str]]:
     try:
         with storage.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
             for member in shard:
-                hidden = posixpath.basename(member.name).startswith(".")
-                if member.isreg() and member.name.lower().endswith(SUFFIXES) and not hidden:
+                if member.isreg() and member.name.lower().endswith(SUFFIXES):
                     yield Source(path, member.name, member.offset_data, member.size), f"{name}/{member.name}"
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{path}: expected a tar shard of pictures, got {error}") from error

@@ -32,7 +32,8 @@ FORMAT = 1  # of state.json and of the files beside it
 # what state.json always holds, and its types
 HELD: dict[str, type | tuple[type, ...]] = {
     "method": str, "config": dict, "settings": dict, "step": int, "images": int, "images_before": int,
-    "seconds": (float, int), "versions": dict, "optimizers": dict, "groups": list,
+    "seconds": (float, int), "photos": int, "data_sha256": str, "scaler": dict, "versions": dict,
+    "optimizers": dict, "groups": list,
 }  # fmt: skip
 TRIES = 20  # a run that is still going may remove a checkpoint while it is read
 
