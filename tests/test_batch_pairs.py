@@ -389,6 +389,17 @@ def test_links_are_followed_but_not_round(here: Path) -> None:
     assert plan("p/*.jpg", "m/a.png", "p/out", "telea").jobs  # a pattern that does not find the output
 
 
+def test_a_mask_among_the_photos_is_none_of_them_however_links_lead_to_it(here: Path) -> None:
+    touch("p/a.jpg", "p/m.png", "q/a.jpg", "q/masks/a.png")
+    for link, target in (("p2", "p"), ("q2", "q"), ("m.png", "p/m.png")):
+        Path(link).symlink_to(target)
+    for images, mask in (("p2", "p/m.png"), ("p", "p2/m.png"), ("p2", str(here / "p/m.png")), ("p", "m.png")):
+        assert triples(plan(images, mask, "out", "")) == {(f"{images}/a.jpg", mask, "a.jpg")}
+    assert triples(plan("q2", "q/masks", "out", "")) == {("q2/a.jpg", "q/masks/a.png", "a.jpg")}
+    with pytest.raises(DataError, match=r"\Aexpected photos and masks, got p/m.png for both\Z"):
+        plan("p/m.png", "m.png", "out", "")
+
+
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: Any) -> None:
         raise ImportError("Install gcsfs to access Google Storage")

@@ -14,6 +14,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from retouch.batch import lists, storage
 from retouch.errors import DataError
@@ -115,7 +116,7 @@ def _searches(given: str, output: str) -> bool:
     root, pattern, _ = _parts(given)
     if not storage.is_inside(output, root or "."):
         return False
-    parts = posixpath.relpath(storage.absolute(output), storage.absolute(root or ".")).split("/")
+    parts = posixpath.relpath(storage.real(output), storage.real(root or ".")).split("/")
     wanted = pattern.split("/")
     found = len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
     return "**" in wanted or found
@@ -152,10 +153,18 @@ def _paired(images: str, masks: str, model: str) -> Plan:
             raise DataError(f"{masks}: expected masks, got no such file or folder, here or beside the photos")
     else:
         white = kept = list(_found(masks, "masks"))
-    taken = {(storage.absolute(mask.source.path), mask.source.name) for mask in kept}
-    if any(storage.absolute(path) == storage.absolute(images) for path, name in taken if not name):
+    folders = cache(storage.real)  # many pictures lie in one
+
+    def place(source: Source) -> tuple[str, str, str]:
+        folder, name = posixpath.split(source.path)
+        return folders(folder), name, source.name
+
+    taken = {place(mask.source) for mask in kept}
+    if not white:  # the mask itself may be a link
+        taken.add((*posixpath.split(storage.real(masks)), ""))
+    if (*posixpath.split(storage.real(images)), "") in taken:
         raise DataError(f"expected photos and masks, got {images} for both")
-    photos = [p for p in photos if (storage.absolute(p.source.path), p.source.name) not in taken]
+    photos = [photo for photo in photos if place(photo.source) not in taken]
     everyone = kept[0].source if kept and not white else None
     return _matched(photos, white, everyone, model)
 

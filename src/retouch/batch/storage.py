@@ -48,13 +48,16 @@ def absolute(path: str) -> str:
     return path if is_address(path) else os.path.abspath(path).replace(os.sep, "/")
 
 
+def real(path: str) -> str:
+    """As `absolute`, links followed, which takes a look at each folder above."""
+    return path if is_address(path) else os.path.realpath(path).replace(os.sep, "/")
+
+
 def is_inside(path: str, folder: str) -> bool:
     """Whether a path is a folder or lies in it, links followed."""
     if is_address(path) != is_address(folder):
         return False
-    if not is_address(path):
-        path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+    return f"{real(path)}/".startswith(f"{real(folder).rstrip('/')}/")
 
 
 def is_folder(path: str) -> bool:
