@@ -206,3 +206,19 @@ def test_what_failed_may_have_left_an_output(batch: Batch) -> None:
     for data, status in ((b"junk", 1), (b"junk", 1), (photo, 0)):
         Path("photos/a.png").write_bytes(data)
         assert batch("photos", "masks", "out", "--resume")[0] == status
+
+
+@pytest.mark.parametrize("place", ["out", f"{MEMORY}/out"])
+def test_an_output_that_stays_although_its_photo_fails_now_is_told_of(place: str, batch: Batch) -> None:
+    write_shard("photos/s.tar", {"x.png": Path("photos/a.png").read_bytes()})
+    assert batch("photos", "masks/a.png", place)[0] == 0
+    write_shard("photos/s.tar", {"x.png": b"junk" * 20})
+    Path("photos/a.png").write_bytes(b"junk")
+    Path("photos/d.png").write_bytes(b"junk")
+    for _ in range(2):
+        status, out, _ = batch("photos", "masks/a.png", place, "--resume")
+        told = {line.split(": ")[1]: line for line in out.splitlines() if line.startswith("failed: ")}
+        assert status == 1 and told.keys() == {"photos/a.png", "photos/d.png", "photos/s.tar"}
+        assert told["photos/a.png"].endswith(f"; {place}/a.png of an earlier run stays as it was")
+        assert told["photos/s.tar"].endswith(f"; {place}/s.tar/x.png of an earlier run stays as it was")
+        assert "earlier" not in told["photos/d.png"]

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -83,7 +83,10 @@ def run(
         finish_shard = _packing(plan.jobs, todo, output)
         if progress:
             progress(there, total, 0)
+        old = _old(todo, output) if settings.resume else lambda _: False
         for row in ENGINES[settings.engine](todo, output, settings, models, stop):
+            if row["status"] == "failed" and old(row["output"]):
+                row["error"] += f"; {storage.join(output, row['output'])} of an earlier run stays as it was"
             append(row)
             count += 1
             if row["status"] == "failed":
@@ -219,6 +222,19 @@ def _packing(jobs: Sequence[Job], todo: Sequence[Job], output: str) -> Callable[
                 shards.pack(by_shard[shard], output)
 
     return finished
+
+
+def _old(jobs: Sequence[Job], output: str) -> Callable[[str], bool]:
+    """Gives a function that tells whether an output is there, in its shard or as a file, before it is written."""
+    by_output = {job.output: job for job in jobs}
+    members = lru_cache(8)(shards.members)  # of the shards that are in hand
+
+    def there(name: str) -> bool:
+        job = by_output[name]
+        packed = job.shard and job.member in members(storage.join(output, job.shard))
+        return bool(packed) or storage.is_file(work.place(job, output))
+
+    return there
 
 
 def _sweep(jobs: Sequence[Job], output: str) -> None:
