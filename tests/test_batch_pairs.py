@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,10 @@ BAD = [
     (("p/a.jpg", "./p/a.jpg", "out"), r"\Aexpected photos and masks, got p/a.jpg for both\Z"),
     (("bad.tar", "m", "out"), r"\Abad.tar: expected a tar shard of pictures, got"),
     (
+        ("cut.tar", "m/a.png", "out"),
+        r"\Acut.tar: expected a tar shard of pictures, got no header at byte 512\Z",
+    ),
+    (
         ("jobs.csv", "m", "out"),
         r"\Aexpected LIST OUTPUT, as jobs.csv names the masks too; got MASKS as well: m\Z",
     ),
@@ -373,6 +378,8 @@ def test_refused_before_any_work(words: tuple[str, str, str], says: str, here: P
     touch("p/a.jpg", "p[1]/a.jpg", "m/a.png", "jobs.csv", "empty/notes.txt")
     Path("link").symlink_to("p")
     Path("bad.tar").write_bytes(b"no tar" * 200)
+    shard("cut.tar", "a.jpg", "b.jpg")
+    os.truncate("cut.tar", 700)
     shard("up.tar", "../a.jpg")
     shard("twice.tar", "a.jpg", "a.jpg")
     before = sorted(here.rglob("*"))

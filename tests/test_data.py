@@ -190,6 +190,21 @@ def test_a_cut_off_shard_is_refused(folder: Path) -> None:
             data.decode(source)
 
 
+@pytest.mark.parametrize("what", ["cut short", "damaged"])
+def test_a_shard_does_not_end_at_a_header_that_is_damaged(what: str, folder: Path) -> None:
+    shard = folder / "d.tar"
+    whole = shard.read_bytes()
+    header = sources.index((str(shard),))[2].offset - tarfile.BLOCKSIZE
+    rest = b"" if what == "cut short" else b"\xff" * 100 + whole[header + 200 :]
+    shard.write_bytes(whole[: header + 100] + rest)
+    with pytest.raises(
+        DataError, match=rf"d\.tar: expected a tar shard .*, got no header at byte {header:,}$"
+    ):
+        sources.index((str(shard),))
+    shard.write_bytes(whole[:header])  # closed without its end, which nothing misses
+    assert len(sources.index((str(shard),))) == 2
+
+
 def test_grey_alpha_and_sixteen_bits_become_rgb(tmp_path: Path) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     files = {

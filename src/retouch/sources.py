@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -199,6 +199,19 @@ def _is_ours(folder: str, name: str) -> bool:
     return False
 
 
+def members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """All members of a shard that was opened.
+
+    Raises:
+        TarError: it is damaged or cut short, in a header too, where `tarfile` would take that for the end.
+    """
+    yield from shard
+    assert shard.fileobj is not None  # it is open
+    shard.fileobj.seek(shard.offset)
+    if shard.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"no header at byte {shard.offset:,}")
+
+
 def _is_photo(name: PurePosixPath) -> bool:
     masked = name.stem.endswith(".mask")
     return name.suffix.lower() in SUFFIXES and not name.name.startswith(".") and not masked
@@ -211,7 +224,7 @@ def _sources(path: str) -> list[Source]:
         with tarfile.open(path, "r:") as shard:
             return [
                 Source(path, member.name, member.offset_data, member.size)
-                for member in shard
+                for member in members(shard)
                 if member.isreg() and _is_photo(PurePosixPath(member.name))
             ]
     except (tarfile.TarError, EOFError, OSError) as error:

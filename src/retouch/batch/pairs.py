@@ -19,7 +19,7 @@ from functools import cache
 from retouch.batch import lists, storage
 from retouch.errors import DataError
 from retouch.photo import FOREIGN, SUFFIXES, written_name
-from retouch.sources import Source
+from retouch.sources import Source, members
 
 SHOWN = 10  # names in a message; the rest is a number
 # Pictures that cannot be read are jobs too, which fail: they are not passed over.
@@ -235,7 +235,7 @@ def _sources(path: str, name: str) -> Iterator[tuple[Source, str]]:
         return
     try:
         with storage.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
-            for member in shard:
+            for member in members(shard):
                 if member.isreg() and member.name.lower().endswith(SUFFIXES):
                     yield Source(path, member.name, member.offset_data, member.size), f"{name}/{member.name}"
     except (tarfile.TarError, EOFError, OSError) as error:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from retouch import sources
 from retouch.batch import storage, work
 from retouch.batch.pairs import Job, some
 from retouch.errors import DataError
@@ -62,7 +63,7 @@ def pack(jobs: Sequence[Job], output: str) -> None:
             source = stack.enter_context(storage.opened(jobs[0].image.path))
             incoming = stack.enter_context(tarfile.open(fileobj=source, mode="r:"))
             packed = stack.enter_context(tarfile.open(fileobj=file, mode="w"))
-            for member in incoming:
+            for member in sources.members(incoming):
                 data, name = None, member.name
                 if name in left:
                     name = left.pop(name)
