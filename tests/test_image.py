@@ -213,6 +213,15 @@ def test_a_mask_painted_but_not_white_is_refused(painted: Image.Image, most: int
         read_mask(painted, (2, 1))
 
 
+def test_labels_in_a_palette_that_gives_them_one_colour_are_refused() -> None:
+    """As Pillow writes labels that were given no palette: one colour, black."""
+    labels = Image.frombytes("P", (4, 4), bytes([1, *[0] * 15]))
+    for mask in (labels, saved(labels, "PNG")):
+        with pytest.raises(MaskError, match=r"with white .*, got a palette without colours for its labels\Z"):
+            read_mask(mask, (4, 4))
+    assert not read_mask(Image.frombytes("P", (4, 4), bytes(16)), (4, 4)).any()
+
+
 def test_what_compression_leaves_in_a_black_mask_is_no_hole() -> None:
     faint = Image.fromarray(np.random.default_rng(0).integers(0, 20, (16, 16), np.uint8))
     assert not read_mask(saved(faint, "JPEG"), (16, 16)).any()

@@ -135,6 +135,10 @@ def _luma(photo: Photo) -> np.ndarray:
 
 def _check_dark(photo: Photo, luma: np.ndarray) -> None:
     """Refuses a mask in which something is painted but nothing white: a red one, one of labels."""
+    if photo.palette is not None and luma.min() == luma.max() and photo.pixels.min() != photo.pixels.max():
+        raise MaskError(
+            "expected a mask with white (128 to 255), got a palette without colours for its labels"
+        )
     least, most = (int(value) >> (photo.depth - 8) for value in (luma.min(), luma.max()))
     if most > max(least, 0 if photo.lossless else NOISE):
         raise MaskError(f"expected a mask with white (128 to 255), got none brighter than {most}")
