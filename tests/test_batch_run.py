@@ -289,8 +289,14 @@ BAD = [
     ("photos masks /proc/nowhere", "/proc/nowhere"),
     (
         "photos other out",
-        "expected pairs of photos and masks with the same names, got none: photos .*; masks ",
+        r"expected pairs of photos and masks with the same names, got none: 7 photos without a mask \(photos/.*\) "
+        r"and 1 masks without a photo \(other/q\.png\)\Z",
     ),
+    (
+        "gone.csv out",
+        r"got none: 1 masks without a photo \(gone\.csv, line 2: gone\.jpg\)\Z",
+    ),
+    ("photos ./photos out", r"got none: 7 masks without a photo \(\./photos/"),
     ("photos masks used", r"used: expected a new output, got that of another batch \(--resume goes on"),
     ("photos masks full", r"full: expected a new output, got one that holds a\.jpg\Z"),
     ("photos masks full --resume", r"full: expected a new output, got one that holds a\.jpg\Z"),
@@ -322,6 +328,7 @@ def test_bad_input(arguments: str, says: str, here: Path, say: Say) -> None:
     Path("broken.png").write_text("no picture")
     Path("full/a.jpg").write_bytes(b"mine")
     Path("jobs.csv").write_text("phot,mask\n")
+    Path("gone.csv").write_text("image,mask\ngone.jpg,masks/a.png\n")
     Path("broken/manifest.jsonl").write_text("{\n")
     Path("strange/manifest.jsonl").write_text('{"output": "a.jpg"}\n')
     for name in ("a.jpg", "z.png"):

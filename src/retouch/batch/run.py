@@ -113,11 +113,6 @@ def check(plan: Plan, settings: Settings) -> None:
         DataError: naming the first of them.
         ImageError, OSError: the only mask cannot be read.
     """
-    if not plan.jobs:
-        raise DataError(
-            "expected pairs of photos and masks with the same names, got none: "
-            f"photos {some(plan.maskless)}; masks {some(plan.photoless)}"
-        )
     lacks = [
         f"{len(names)} {what} ({some(names)})"
         for names, what in (
@@ -126,6 +121,10 @@ def check(plan: Plan, settings: Settings) -> None:
         )
         if names
     ]
+    if not plan.jobs:
+        raise DataError(
+            f"expected pairs of photos and masks with the same names, got none: {' and '.join(lacks)}"
+        )
     if lacks and not settings.partial:
         raise DataError(f"expected only pairs (--partial leaves out the rest), got {' and '.join(lacks)}")
     masks = {job.mask for job in plan.jobs}
