@@ -309,6 +309,7 @@ BAD = [
     ("photos masks strange --resume", "line 1: expected a line of retouch batch, got one without 'model'"),
     ("photos masks photos/out", "expected an output outside of photos"),
     ("photos broken.png out", r"expected a PNG, JPEG, .* picture, got broken\.png"),
+    ("photos red.png out", r"expected a mask with white .*, got none brighter than 76\Z"),
     ("jobs.csv out", r"jobs\.csv, line 1: expected the columns .*'phot'"),
     ("no masks out", "no: expected photos, got no such file or folder"),
     (
@@ -326,6 +327,9 @@ def test_bad_input(arguments: str, says: str, here: Path, say: Say) -> None:
     Image.new("L", (48, 40)).save("other/q.png")
     Path("a-file").touch()
     Path("broken.png").write_text("no picture")
+    red = Image.new("RGB", (48, 40))
+    red.putpixel((9, 9), (255, 0, 0))
+    red.save("red.png")
     Path("full/a.jpg").write_bytes(b"mine")
     Path("jobs.csv").write_text("phot,mask\n")
     Path("gone.csv").write_text("image,mask\ngone.jpg,masks/a.png\n")

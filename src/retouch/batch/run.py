@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 
-from retouch import decode
+from retouch import image as images
 from retouch.batch import local, manifest, ray, shards, storage, work
 from retouch.batch.manifest import Kept
 from retouch.batch.pairs import SHOWN, Job, Plan, some
@@ -111,7 +111,7 @@ def check(plan: Plan, settings: Settings) -> None:
 
     Raises:
         DataError: naming the first of them.
-        ImageError, OSError: the only mask cannot be read.
+        ImageError, MaskError, OSError: the only mask cannot be read, or is none.
     """
     lacks = [
         f"{len(names)} {what} ({some(names)})"
@@ -129,7 +129,7 @@ def check(plan: Plan, settings: Settings) -> None:
         raise DataError(f"expected only pairs (--partial leaves out the rest), got {' and '.join(lacks)}")
     masks = {job.mask for job in plan.jobs}
     if len(masks) == 1 < len(plan.jobs):
-        decode.read(work.opened(masks.pop()))
+        images.hole_of(images.read(work.opened(masks.pop())))
 
 
 def loaded(jobs: Sequence[Job], settings: Settings) -> dict[str, Model]:
