@@ -909,6 +909,8 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read(source).pixels, COLOUR)
     with pytest.raises(ImageError, match="binary mode"):
         read(io.StringIO("text"))  # type: ignore[arg-type]
+    with open(path, encoding="utf-8") as text, pytest.raises(ImageError, match="binary mode, got one of str"):
+        read(text)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="got NoneType"):
         read(None)  # type: ignore[arg-type]
 

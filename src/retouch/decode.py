@@ -51,7 +51,10 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
     if isinstance(source, str | os.PathLike):
         return _read_path(os.fspath(source), max_pixels)
     if hasattr(source, "read"):
-        data = source.read()
+        try:
+            data = source.read()
+        except UnicodeDecodeError as error:
+            raise ImageError("expected a file opened in binary mode, got one of str") from error
         if not isinstance(data, bytes):
             raise ImageError(f"expected a file opened in binary mode, got one of {type(data).__name__}")
         name = getattr(source, "name", None)  # of a file opened by its descriptor: a number
