@@ -152,6 +152,9 @@ def test_names_pair_however_their_accents_are_written() -> None:
     touch(f"{one}.png", f"{mask}.png", f"q/{mask[2:]}_mask.png")
     assert triples(plan("p", "m", "out", "")) == {(f"{one}.png", f"{mask}.png", f"{one[2:]}.png")}
     assert len(plan("p", "q/*_mask.png", "out", "").jobs) == 1
+    touch(f"p/{two[1:]}.png", f"m/{one[2:]}.png")  # a folder may hold both
+    pairs = triples(plan("p", "m", "out", ""))
+    assert pairs == {(f"p/{name}.png", f"m/{name}.png", f"{name}.png") for name in (one[2:], two[1:])}
 
 
 def test_lines_of_a_list_whose_files_are_not_there() -> None:

@@ -181,6 +181,8 @@ def _matched(photos: Sequence[_Found], masks: Sequence[_Found], everyone: Source
         fitting = fitting or by_key.get(photo.key, [])
         if len(fitting) > 1:  # a.png's before that of a.jpg
             fitting = [m for m in fitting if _suffix(m.name) == _suffix(photo.name)] or fitting
+        if len(fitting) > 1:  # one of them with the very accents of the photo's name
+            fitting = [m for m in fitting if _stem(m.name) == _stem(photo.name)] or fitting
         if len(fitting) > 1:
             both = " and ".join(m.source.label for m in fitting[:2])
             raise DataError(f"{photo.source.label}: expected one mask, got {both}")
@@ -259,6 +261,10 @@ def _without_folder(key: str) -> str:
 
 def _suffix(name: str) -> str:
     return posixpath.splitext(name)[1].lower()
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
 
 
 def _is_there(path: str) -> bool:
