@@ -20,7 +20,7 @@ from PIL import Image
 import retouch
 from retouch import files, results, terminal
 from retouch import image as images
-from retouch.batch import local, manifest, run, work
+from retouch.batch import local, manifest, run, storage, work
 from retouch.batch.pairs import Job, plan
 from retouch.batch.settings import Settings
 from retouch.cards import DEFAULT
@@ -603,3 +603,19 @@ def test_a_full_disk_names_the_manifest(tmp_path: Path) -> None:
             results.append_line(descriptor, {"status": "done"}, tmp_path / "manifest.jsonl")
     finally:
         os.close(descriptor)
+
+
+def test_names_that_are_one_file_on_the_disk_of_the_output_are_refused(
+    here: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("photos/A.JPG").write_bytes(Path("photos/a.jpg").read_bytes())
+    assert not storage.are_one("photos", "x/a.jpg", "X/a.jpg") and storage.are_one("photos", "x/a", "x/a")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "are_one", lambda *_: True)  # as on many a disk
+        status, out, err = say("photos", "masks/a.png", "out", "--model", "telea")
+    assert (status, out) == (2, "")
+    assert err == "retouch: out: expected an output for each photo, got one file for A.JPG and a.jpg\n"
+    assert not any(Path("out").iterdir())
+    assert say("photos", "masks/a.png", "out", "--model", "telea")[0] == 0
+    assert {"A.JPG", "a.jpg"} <= pictures("out").keys()
+    assert not list(Path("photos").glob(".retouch-*"))

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,7 @@ def run(
     models = loaded(plan.jobs, settings)
     output, stop = storage.plain(output), stop or threading.Event()
     todo = missing(plan.jobs, output, settings, models)
+    _check_names(plan.jobs, output)
     total, there = len(plan.jobs), len(plan.jobs) - len(todo)
     count, failed, failures = 0, 0, list[Row]()
     with manifest.appending(output) as append:
@@ -234,6 +236,20 @@ def _old(jobs: Sequence[Job], output: str) -> Callable[[str], bool]:
         return bool(packed) or storage.is_file(work.place(job, output))
 
     return there
+
+
+def _check_names(jobs: Sequence[Job], output: str) -> None:
+    """Refuses two outputs that would be one file, as OUTPUT lies on a disk that takes their names for the same."""
+    alike: dict[str, str] = {}
+    for name in dict.fromkeys(name for job in jobs for name in (job.output, job.shard) if name):
+        other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other == name:
+            continue
+        storage.make_folder(output)
+        if storage.are_one(output, other, name):
+            raise DataError(
+                f"{output}: expected an output for each photo, got one file for {other} and {name}"
+            )
 
 
 def _sweep(jobs: Sequence[Job], output: str) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import posixpath
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,6 +103,15 @@ def held(folder: str, wanted: Iterable[str]) -> list[str]:
     with _filesystem(folder) as (system, inner):
         found = {posixpath.relpath(path, inner) for path in system.find(inner)}
     return [name for name in wanted if name in found]
+
+
+def are_one(folder: str, one: str, other: str) -> bool:
+    """Whether two names are one file in a folder that is there, as names that differ in case are on many a disk."""
+    if is_address(folder):
+        return False
+    with tempfile.TemporaryDirectory(prefix=".retouch-", dir=folder) as empty:
+        write(join(empty, one), b"")
+        return os.path.lexists(join(empty, other))
 
 
 def matches(root: str, pattern: str) -> list[str]:
