@@ -216,6 +216,16 @@ def test_a_shard_alone() -> None:
         assert {(job.image.label, job.output) for job in plan("photos.tar", masks, "out", "").jobs} == alone
 
 
+def test_members_of_a_folder_that_was_packed_as_one() -> None:
+    """``tar -C folder -cf s.tar .`` gives ./ before every name."""
+    shard("p/s.tar", "./a.jpg", "./x/b.jpg")
+    touch("m/a.png", "m/x/b.png", "n/s.tar/a.png", "n/s.tar/x/b.png")
+    shard("w.tar", "a.png", "x/./b.png")
+    for images, masks in (("p/s.tar", "m"), ("p/s.tar", "w.tar"), ("p", "n")):
+        outputs = [job.output for job in plan(images, masks, "out", "").jobs]
+        assert outputs == ["s.tar/./a.jpg", "s.tar/./x/b.jpg"]
+
+
 def test_webdataset_samples_with_masks() -> None:
     shard("p/0.tar", "1.jpg", "1.mask.png", "1.txt", "2.jpg", "2.mask.png")
     assert triples(plan("p", "p", "out", "")) == {

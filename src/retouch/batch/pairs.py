@@ -213,6 +213,7 @@ def _found(spec: str, what: str) -> Iterator[_Found]:
             empty = False
             # The photos of a shard that stands alone pair by their own names, those of many by the shard's too.
             key = source.name if source.name and source.path == spec else inner
+            key = posixpath.normpath(key)  # ./a.jpg, as of a whole folder that was packed, is a.jpg
             key = unicodedata.normalize("NFC", key)  # é is one character, or e and an accent, as on a Mac
             fits = tail and key.endswith(tail)  # not so in a folder that the pattern has found
             yield _Found(source, key.removesuffix(tail) if fits else posixpath.splitext(key)[0], inner)
