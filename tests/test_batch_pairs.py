@@ -226,6 +226,13 @@ def test_members_of_a_folder_that_was_packed_as_one() -> None:
         assert outputs == ["s.tar/./a.jpg", "s.tar/./x/b.jpg"]
 
 
+def test_what_a_mac_packs_beside_photos_is_none() -> None:
+    shard("photos.tar", "./._a.jpg", "./a.jpg", "x/._b.jpg", "x/.b.jpg")
+    touch("mask.png")
+    outputs = [job.output for job in plan("photos.tar", "mask.png", "out", "").jobs]
+    assert outputs == ["photos.tar/./a.jpg", "photos.tar/x/.b.jpg"]
+
+
 def test_webdataset_samples_with_masks() -> None:
     shard("p/0.tar", "1.jpg", "1.mask.png", "1.txt", "2.jpg", "2.mask.png")
     assert triples(plan("p", "p", "out", "")) == {

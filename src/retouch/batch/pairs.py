@@ -239,7 +239,8 @@ def _sources(path: str, name: str) -> Iterator[tuple[Source, str]]:
     try:
         with storage.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
             for member in members(shard):
-                if member.isreg() and member.name.lower().endswith(SUFFIXES):
+                beside = posixpath.basename(member.name).startswith("._")  # what a Mac packs beside a file
+                if member.isreg() and member.name.lower().endswith(SUFFIXES) and not beside:
                     yield Source(path, member.name, member.offset_data, member.size), f"{name}/{member.name}"
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{path}: expected a tar shard of pictures, got {error}") from error
