@@ -24,3 +24,9 @@ def alive(number: int) -> bool:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def descendants(process: int) -> set[int]:
+    """The numbers of a process's children and theirs, as Linux shows them."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {int(child) for child in children}.union(*(descendants(int(child)) for child in children))

@@ -22,7 +22,7 @@ import pytest
 from conftest import tiny_network, write_model
 from files import contents, write_shard
 from PIL import Image
-from processes import alive
+from processes import alive, descendants
 
 from retouch import cases, engine, evaluate, masks, metrics, results
 from retouch import image as images
@@ -315,11 +315,6 @@ def test_workers_give_the_same_rows(data: Path, tmp_path: Path) -> None:
     assert seen == [(n, 8, 0) for n in range(9)]
     pictures = contents(one.output / "pictures")
     assert pictures and contents(two.output / "pictures") == pictures
-
-
-def descendants(process: int) -> set[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return {int(child) for child in children}.union(*(descendants(int(child)) for child in children))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")

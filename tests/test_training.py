@@ -23,7 +23,7 @@ import skimage.metrics
 import torch
 import torch.nn.functional as F
 from files import contents
-from processes import until
+from processes import alive, descendants, until
 from rich.console import Console
 from small import STATE
 from torch import Tensor, nn
@@ -640,6 +640,18 @@ def test_a_signal_to_all_processes_ends_the_workers_in_order(photos: str, tmp_pa
     step = read_checkpoint(output)[0]["step"]
     assert (out, process.returncode) == (f"signal {int(signal.SIGTERM)} {step} True\n", 0), err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_a_killed_run_leaves_no_worker_behind(photos: str, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = script(tmp_path, photos, output, steps=100_000, workers=1, log_every=1)
+    with subprocess.Popen(command, env=environment()) as process:
+        until(lambda: (output / "stats.jsonl").exists() and len(stats(output)) > 0, process)
+        left = descendants(process.pid)
+        process.kill()
+    assert left
+    until(lambda: not any(map(alive, left)), seconds=60)
 
 
 def test_training_outside_the_main_thread_leaves_signals_alone(photos: str, tmp_path: Path) -> None:

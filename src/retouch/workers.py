@@ -103,11 +103,15 @@ def _worker(threads: int) -> None:
     """In each process at its start: Ctrl-C is the parent's to take, and without it there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would wait for work for ever."""
+def end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would wait for work for ever: this one ends by itself."""
+    threading.Thread(target=_after_parent, daemon=True).start()
+
+
+def _after_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -29,7 +29,7 @@ from retouch.errors import ImageError, RetouchError, TrainingError
 from retouch.sources import Source, read_bytes
 from retouch.terminal import one_line
 from retouch.training.settings import Settings
-from retouch.workers import put_off, unforked
+from retouch.workers import end_with_parent, put_off, unforked
 
 SHARES = (0.01, 0.9)  # of a training crop that its hole may take, where it was cut from a larger canvas
 DRAWS = 200  # tries for such a hole before giving up
@@ -249,6 +249,7 @@ def _worker(_: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    end_with_parent()
 
 
 def batches(
