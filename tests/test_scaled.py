@@ -1,12 +1,12 @@
 """Photographs at the size that a model knows, and back: known pixels alone, by area and by cubic convolution."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from retouch import image, scaled
 from retouch.boxes import Box
@@ -97,15 +97,46 @@ def test_a_small_photo_is_enlarged_from_its_known_pixels(
     assert np.allclose(image.rgb(flat, ALL, ALL), 60 / 255, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(100, 70), (41, 300), (35, 36), (32, 20), (9, 5), (70, 12)])
-def test_resampling_is_pillows_cubic_convolution(size: tuple[int, int]) -> None:
+def cubic(start: int, stop: int, length: int, count: float) -> np.ndarray:
+    """(stop - start, length): Keys' weights of ``length`` pixels in each of some, of which ``count`` are all."""
+    wide = max(length / count, 1)
+    place = (np.arange(start, stop) + 0.5) * length / count - 0.5
+    beyond = max(0, math.ceil(stop * length / count) - length)  # pixels that are as the last one
+    s = np.abs(place[:, None] - np.arange(length + beyond)) / wide
+    near, far = 1.5 * s**3 - 2.5 * s**2 + 1, -0.5 * s**3 + 2.5 * s**2 - 4 * s + 2
+    weights = np.where(s < 1, near, np.where(s < 2, far, 0))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.hstack([weights[:, : length - 1], weights[:, length - 1 :].sum(axis=1, keepdims=True)])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    large=st.tuples(st.integers(8, 900), st.integers(8, 900)),
+    level=st.integers(0, 3),
+    where=st.tuples(*[st.floats(0, 1)] * 2),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_box_is_resampled_by_cubic_convolution(
+    size: tuple[int, int], large: tuple[int, int], level: int, where: tuple[float, float], seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).random((*size, 3)).astype(np.float32)
+    height, width = (side / 2**level for side in large)
+    top, left = (
+        round(share * max(0, math.ceil(side) - 40))
+        for share, side in zip(where, (height, width), strict=True)
+    )
+    box = Box(top, left, min(top + 40, math.ceil(height)), min(left + 40, math.ceil(width)))
+    found = scaled.resampled(pixels, box, height, width)
+    down, across = cubic(box.top, box.bottom, size[0], height), cubic(box.left, box.right, size[1], width)
+    assert found.shape == (box.height, box.width, 3)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    assert np.abs(found - np.einsum("ih,hwc,jw->ijc", down, pixels, across, optimize=True)).max() < 2e-5
+
+
+@pytest.mark.parametrize("size", [(100, 70), (41, 300), (9, 5), (70, 12)])
+def test_a_box_has_the_pixels_of_the_whole(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).random((32, 34, 3)).astype(np.float32)
-    down, across = 32 / size[0], 34 / size[1]
-    found = scaled.resampled(pixels, Box(0, 0, *size), down, across)
-    for channel in range(3):
-        plane = Image.fromarray(pixels[..., channel])
-        expected = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BICUBIC))
-        assert np.abs(found[..., channel] - expected).max() < 1e-5
     box = Box(1, 2, size[0] - 3, size[1] - 1)
-    part = scaled.resampled(pixels, box, down, across)
-    assert np.allclose(part, found[box.rows, box.cols], atol=1e-6) and part.dtype == np.float32
+    whole, part = (scaled.resampled(pixels, one, *size) for one in (Box(0, 0, *size), box))
+    assert np.allclose(part, whole[box.rows, box.cols], atol=1e-5)

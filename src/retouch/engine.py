@@ -247,11 +247,11 @@ def _scale_back(
     completed: Floats, size: tuple[int, int], batch: Sequence[Window], crops: Sequence[_Crop]
 ) -> list[Floats]:
     """Answer windows of a photograph of this height and width by (h, w, 3), its completion at another size."""
-    found = []
-    for window in batch:
-        down, across = (2**window.level * a / b for a, b in zip(completed.shape[:2], size, strict=True))
-        found.append(scaled.resampled(completed, window.source, down, across))
-    return found
+    height, width = size
+    return [
+        scaled.resampled(completed, window.source, height / 2**window.level, width / 2**window.level)
+        for window in batch
+    ]
 
 
 def _predict(

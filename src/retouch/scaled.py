@@ -3,9 +3,12 @@
 Such a model has seen heads, not noses: parts of a larger photograph, at their own size, tell it nothing.
 """
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from retouch import image
 from retouch.boxes import Box
@@ -58,36 +61,29 @@ def _enlarged(photo: Photo, hole: Bools, height: int, width: int) -> tuple[Float
         (2 * np.arange(after) + 1) * before // (2 * after)
         for before, after in zip(photo.size, (height, width), strict=True)
     )
-    large = resampled(pixels, Box(0, 0, height, width), photo.height / height, photo.width / width)
-    return large, hole[rows][:, columns]
+    return resampled(pixels, Box(0, 0, height, width), height, width), hole[rows][:, columns]
 
 
-def resampled(pixels: Floats, box: Box, down: float, across: float) -> Floats:
+def resampled(pixels: Floats, box: Box, height: float, width: float) -> Floats:
     """A box of (H, W, C) at another size, by cubic convolution; where it is smaller, the kernel is as much wider.
 
-    R. Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15.
+    R. Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15, as in Pillow.
 
     Args:
         pixels: to be enlarged or reduced.
-        box: in pixels of the result, which begins where ``pixels`` does.
-        down: pixels from one pixel of the result to that below it.
-        across: the same, to that at the right of it.
+        box: in pixels of the result, which begins where ``pixels`` does. A level's size is rounded up: where the box
+            ends beyond ``pixels``, their last row or column goes on.
+        height: of all ``pixels`` in the result; of a level, not rounded.
+        width: the same.
+
+    Returns:
+        (h, w, C) of the box's height and width.
     """
-    rows, vertical = _taps(box.top, box.bottom, pixels.shape[0], down)
-    columns, horizontal = _taps(box.left, box.right, pixels.shape[1], across)
-    left, right = columns.min(), columns.max() + 1
-    result = np.einsum("ht,htwc->hwc", vertical, pixels[:, left:right][rows])
-    result = np.einsum("wt,hwtc->hwc", horizontal, result[:, columns - left])
-    return np.ascontiguousarray(result, np.float32)
-
-
-def _taps(start: int, stop: int, length: int, step: float) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Which of ``length`` pixels make each of an axis from ``start`` to ``stop``, and their weights: (n, taps)."""
-    wide = max(step, 1.0)
-    place = (np.arange(start, stop) + 0.5) * step - 0.5
-    taps = np.ceil(place - 2 * wide).astype(np.int64)[:, None] + np.arange(int(4 * wide) + 1)
-    s = np.abs(place[:, None] - taps) / wide
-    near, far = (1.5 * s - 2.5) * s * s + 1, ((-0.5 * s + 2.5) * s - 4) * s + 2
-    weights = np.where(s < 1, near, np.where(s < 2, far, 0)) * ((taps >= 0) & (taps < length))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.clip(taps, 0, length - 1), weights.astype(np.float32)
+    top, bottom = (row * pixels.shape[0] / height for row in (box.top, box.bottom))
+    left, right = (column * pixels.shape[1] / width for column in (box.left, box.right))
+    below, beside = (max(0, math.ceil(end)) for end in (bottom - pixels.shape[0], right - pixels.shape[1]))
+    planes = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge").transpose(2, 0, 1)
+    size, part = (box.width, box.height), (left, top, right, bottom)
+    return np.dstack(
+        [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC, part)) for plane in planes]
+    )
