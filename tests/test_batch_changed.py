@@ -12,7 +12,7 @@ from conftest import tiny_network, write_model
 from files import read_shard, write_shard
 from PIL import Image
 
-from retouch import results
+from retouch import jsonl
 from retouch.batch import manifest, work
 from retouch.cli import main
 
@@ -178,7 +178,7 @@ def test_outputs_without_a_line_are_ours_where_a_run_was_cut_off(
         raise OSError(28, "No space left on device", "out/manifest.jsonl")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "append_line", full)
+        patch.setattr(jsonl, "append", full)
         assert batch("photos", "masks", "out")[0] == 2
     assert len(files()) > 1 and not rows() and Path("out", manifest.BEGUN).is_file()
     status, out, _ = batch("photos", "masks", "out", "--resume")

@@ -18,7 +18,7 @@ from files import avif, heic
 from PIL import Image
 
 import retouch
-from retouch import files, results, terminal
+from retouch import files, terminal
 from retouch import image as images
 from retouch.batch import local, manifest, run, storage, work
 from retouch.batch.pairs import Job, plan
@@ -593,16 +593,6 @@ def test_light_start() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.stdout.endswith("\n[]\n")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
-def test_a_full_disk_names_the_manifest(tmp_path: Path) -> None:
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    try:
-        with pytest.raises(OSError, match=re.escape(str(tmp_path / "manifest.jsonl"))):
-            results.append_line(descriptor, {"status": "done"}, tmp_path / "manifest.jsonl")
-    finally:
-        os.close(descriptor)
 
 
 def test_names_that_are_one_file_on_the_disk_of_the_output_are_refused(

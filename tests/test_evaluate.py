@@ -24,7 +24,7 @@ from files import contents, write_shard
 from PIL import Image
 from processes import alive, descendants
 
-from retouch import cases, engine, evaluate, masks, metrics, results
+from retouch import cases, engine, evaluate, jsonl, masks, metrics, results
 from retouch import image as images
 from retouch.cli import main
 from retouch.errors import DataError, MaskError, ModelError, RetouchError
@@ -785,13 +785,13 @@ def test_evaluations_that_start_together_write_one_first_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fcntl")
-    append_line = results.append_line
+    append = jsonl.append
 
     def slowly(*given: Any) -> None:
         time.sleep(0.2)
-        append_line(*given)
+        append(*given)
 
-    monkeypatch.setattr(results, "append_line", slowly)
+    monkeypatch.setattr(jsonl, "append", slowly)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add, [tmp_path] * 3, range(3)))
     assert photos_in(tmp_path) == [0, 1, 2]

@@ -1,7 +1,6 @@
 """Matplotlib: quality by the hole's size, quality by time, training curves. Figures in, SVG or PNG out."""
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from retouch import jsonl
 from retouch.errors import DataError, needs
 from retouch.masks import KINDS
 from retouch.metrics import loss_name
@@ -131,18 +131,15 @@ def read_stats(run: Path) -> list[Stats]:
     """
     path = run / "stats.jsonl"
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{run}: expected a training run with stats.jsonl, got none") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected lines of JSON, got {error}") from error
     rows = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            try:
-                rows.append({loss_name(str(k)): float(v) for k, v in json.loads(line).items()})
-            except (ValueError, TypeError, AttributeError) as error:
-                raise DataError(f"{path}, line {number}: expected a line of numbers, got {error}") from error
+    for where, row in jsonl.rows(data, path):
+        try:
+            rows.append({loss_name(name): float(value) for name, value in row.items()})
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{where}: expected a line of numbers, got {error}") from error
     without = sum("step" not in row for row in rows)
     if not rows:
         raise DataError(

@@ -1,18 +1,17 @@
 """``results.jsonl``: one line about the evaluation, then one line per photo, holes and model, as each is done.
 
-A process that is killed leaves whole lines and at most one that was cut off; who reads on drops that one. Lines
-are written by single appending writes, each under a lock, so that a second process may add other models meanwhile.
+Lines are written by single appending writes, each under a lock, so that a second process may add other models
+meanwhile.
 """
 
-import errno
-import json
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from retouch import jsonl
 from retouch.errors import DataError
 
 NAME = "results.jsonl"
@@ -21,7 +20,7 @@ KEYS = ("photo", "masks", "model")  # what a line is known by
 SUMS = ("model_sum", "masks_sum")  # of weights and of a folder of masks: what tells that they have changed
 TEXTS = ("name", "masks", "model", "error", "features", "picture", *SUMS)  # "picture": of earlier versions
 SIZES = {"hole", "height", "width"}  # what is known of every completed photo
-Row = dict[str, Any]
+Row = jsonl.Row
 Key = tuple[int, str, str]
 
 
@@ -65,21 +64,18 @@ def read(folder: str | os.PathLike[str]) -> Results:
     """
     path = path_of(folder)
     try:
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        text = whole.decode("utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: expected the results of retouch evaluate, got no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected lines of JSON, got {error}") from error
-    lines = [parsed(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1)] if whole else []
-    if not lines or lines[0].get("format") != FORMAT:
+    lines = list(jsonl.rows(data, path))
+    if not lines or lines[0][1].get("format") != FORMAT:
         raise DataError(f"{path}: expected results of format {FORMAT}, got others")
-    wrong = next((n for n, row in enumerate(lines[1:], 2) if not _is_row(row)), None)
-    if wrong is not None:
-        raise DataError(
-            f"{path}, line {wrong}: expected {', '.join(KEYS)} and figures as retouch evaluate writes, got others"
-        )
-    return Results(lines[0], list({key(row): row for row in lines[1:]}.values()))
+    for where, row in lines[1:]:
+        if not _is_row(row):
+            raise DataError(
+                f"{where}: expected {', '.join(KEYS)} and figures as retouch evaluate writes, got others"
+            )
+    return Results(lines[0][1], list({key(row): row for _, row in lines[1:]}.values()))
 
 
 def _is_row(row: Row) -> bool:
@@ -91,21 +87,6 @@ def _is_row(row: Row) -> bool:
     ):
         return False
     return not row["masks"] or "error" in row or set(row) >= SIZES
-
-
-def parsed(line: str, where: str) -> Row:
-    """A line as a row.
-
-    Raises:
-        DataError: it is no JSON object; ``where`` says where it stands.
-    """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: expected a line of JSON, got {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected a JSON object, got {type(value).__name__}")
-    return value
 
 
 @contextmanager
@@ -124,44 +105,42 @@ def appending(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with open(path, "ab+", buffering=0) as file:
 
-    def append(row: Row) -> None:
-        with _alone(descriptor):
-            append_line(descriptor, row, path)
+        def append(row: Row) -> None:
+            with _alone(file):
+                jsonl.append(file, row)
 
-    try:
-        with _alone(descriptor):
-            _check_ours(path)
-            drop_torn_line(path)
-            rows: list[Row] = []
-            if os.fstat(descriptor).st_size:
-                rows = _rows_of_same(path, about, fixed)
-            else:
-                append_line(descriptor, about, path)
-        yield rows, append
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        os.close(descriptor)
+        try:
+            with _alone(file):
+                _check_ours(path)
+                jsonl.drop_torn_line(file)
+                rows: list[Row] = []
+                if os.fstat(file.fileno()).st_size:
+                    rows = _rows_of_same(path, about, fixed)
+                else:
+                    jsonl.append(file, about)
+            yield rows, append
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
 
 
 @contextmanager
-def _alone(descriptor: int) -> Iterator[None]:
-    """Waits until no other process is at what is open, and keeps the others waiting meanwhile."""
+def _alone(file: io.FileIO) -> Iterator[None]:
+    """Waits until no other process is at an open file, and keeps the others waiting meanwhile."""
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
     with suppress(OSError):  # a file system without locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
     finally:
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _rows_of_same(path: Path, about: Row, fixed: tuple[str, ...]) -> list[Row]:
@@ -192,40 +171,6 @@ def _check_ours(path: Path) -> None:
         begun = f'{{"format": {FORMAT}, '.encode()
         ours = line.startswith(begun) or begun.startswith(line)
     else:
-        ours = parsed(line.decode("utf-8", "replace"), f"{path}, line 1").get("format") == FORMAT
+        ours = any(row.get("format") == FORMAT for _, row in jsonl.rows(line, path))
     if not ours:
         raise DataError(f"{path}: expected results of format {FORMAT}, got others")
-
-
-def append_line(descriptor: int, row: Row, path: Path) -> None:
-    """Appends a row to an open file by a single write; what of it a full disk took is cut off again.
-
-    Raises:
-        OSError: the disk is full, or refuses.
-    """
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-    try:
-        written = os.write(descriptor, line)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    if written < len(line):
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
-def drop_torn_line(path: Path) -> None:
-    """Cuts a file after its last line break."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end and not _line_ends_at(file, end):
-            end -= 1
-        if end != size:
-            file.truncate(end)
-
-
-def _line_ends_at(file: Any, end: int) -> bool:
-    file.seek(end - 1)
-    return bool(file.read(1) == b"\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retouch import image as images
-from retouch import results
+from retouch import jsonl
 from retouch.batch import storage
 from retouch.cards import SUFFIXES, shipped_names
 from retouch.classical import CLASSICAL
@@ -97,11 +97,7 @@ def _csv(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _jsonl(text: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        where = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        row = results.parsed(line, where)
+    for where, row in jsonl.rows(f"{text}\n".encode(), path):
         _check_columns(row, where)
         yield where, row
 

@@ -1,14 +1,11 @@
 """``manifest.jsonl`` in OUTPUT: a line per photo as it finishes, and what a later run makes of it.
 
-A process that is killed leaves whole lines and at most one that was cut off, which the next run drops. Where files
-cannot be appended to, in object stores, lines go out in files ``manifest-N-RUN.jsonl`` every few seconds; a kill then
-loses the last of them, whose photos are done again. A store has no lock: RUN, drawn by each run, keeps two at once
-from writing over each other's lines, though not from doing the same photos.
+Where files cannot be appended to, in object stores, lines go out in files ``manifest-N-RUN.jsonl`` every few seconds;
+a kill then loses the last of them, whose photos are done again. A store has no lock: RUN, drawn by each run, keeps two
+at once from writing over each other's lines, though not from doing the same photos.
 """
 
 import hashlib
-import json
-import os
 import re
 import secrets
 import time
@@ -17,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from retouch import results
+from retouch import jsonl
 from retouch.batch import storage
 from retouch.batch.work import PARTS, Row
 from retouch.errors import DataError
@@ -53,9 +50,7 @@ def read(output: str) -> dict[str, Kept | None] | None:
     paths = [storage.join(output, name) for name in storage.matches(output, "manifest*.jsonl")]
     kept: dict[str, Kept | None] = {}
     for path in paths:
-        for number, line in enumerate(storage.read(path).decode("utf-8", "replace").split("\n")[:-1], 1):
-            where = f"{path}, line {number}"
-            row = results.parsed(line, where)
+        for where, row in jsonl.rows(storage.read(path), path):
             if row.get("status") == "failed":  # the last line about a photo counts
                 kept[str(row.get("output"))] = None
                 continue
@@ -77,8 +72,8 @@ def begin(output: str, outputs: Iterable[str]) -> None:
     Raises:
         OSError, DataError: the disk or store refuses.
     """
-    lines = "".join(json.dumps({"output": name}) + "\n" for name in outputs)
-    storage.write(storage.join(output, BEGUN), lines.encode())
+    lines = b"".join(jsonl.line({"output": name}) for name in outputs)
+    storage.write(storage.join(output, BEGUN), lines)
 
 
 def begun(output: str) -> set[str]:
@@ -90,8 +85,7 @@ def begun(output: str) -> set[str]:
     path = storage.join(output, BEGUN)
     if not storage.is_file(path):
         return set()
-    lines = enumerate(storage.read(path).decode("utf-8", "replace").splitlines(), 1)
-    return {str(results.parsed(line, f"{path}, line {number}").get("output")) for number, line in lines}
+    return {str(row.get("output")) for _, row in jsonl.rows(storage.read(path), path)}
 
 
 def end(output: str, untold: set[str]) -> None:
@@ -115,13 +109,10 @@ def appending(output: str) -> Iterator[Callable[[Row], None]]:
         return
     path = Path(output) / NAME
     storage.make_folder(output)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        lock(descriptor, path)
-        results.drop_torn_line(path)
-        yield lambda row: results.append_line(descriptor, row, path)
-    finally:
-        os.close(descriptor)
+    with open(path, "ab+", buffering=0) as file:
+        lock(file.fileno(), path)
+        jsonl.drop_torn_line(file)
+        yield lambda row: jsonl.append(file, row)
 
 
 def _appending_files(output: str) -> Iterator[Callable[[Row], None]]:
@@ -133,9 +124,8 @@ def _appending_files(output: str) -> Iterator[Callable[[Row], None]]:
     def flush() -> None:
         nonlocal number, written
         number, written = number + 1, time.monotonic()
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         path = storage.join(output, f"manifest-{number:06d}-{token}.jsonl")
-        storage.write(path, lines.encode("utf-8", "backslashreplace"))
+        storage.write(path, b"".join(map(jsonl.line, rows)))
         rows.clear()
 
     def append(row: Row) -> None:
