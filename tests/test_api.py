@@ -136,9 +136,7 @@ def test_deterministic_models_have_one_completion(
     again = model(photo_path, mask_path, seed=2, num_images=5)
     assert len(first) == len(again) == 1
     assert first[0].tobytes() == again[0].tobytes()
-    with pytest.raises(
-        retouch.ModelError, match="expected num_images to be a whole number of at least 1, got 0"
-    ):
+    with pytest.raises(retouch.ModelError, match="num_images: expected a whole number of at least 1, got 0"):
         model(photo_path, mask_path, num_images=0)
 
 

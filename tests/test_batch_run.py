@@ -562,7 +562,7 @@ def test_stopping_between_photos(here: Path) -> None:
 
 def test_settings_and_plans_are_checked_without_the_command(here: Path) -> None:
     for wrong in ({"seed": -1}, {"workers": 0}, {"threads": 0}, {"dilate": -2}, {"feather": 0}):
-        with pytest.raises(DataError, match=f"^{next(iter(wrong))}: expected at least"):
+        with pytest.raises(DataError, match=f"^{next(iter(wrong))}: expected a whole number of at least"):
             Settings(**wrong)
     assert Settings(workers=5).at_once == 5 and Settings().at_once >= 1
     assert Settings(threads=10_000).at_once == 1

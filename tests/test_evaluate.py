@@ -594,8 +594,9 @@ def test_what_cannot_start_is_refused_at_once(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"photos": 0}, "photos: expected at least 1"),
-        ({"workers": 0}, "workers: expected at least 1"),
+        ({"photos": 0}, "photos: expected a whole number of at least 1"),
+        ({"workers": 0}, "workers: expected a whole number of at least 1"),
+        ({"threads": 1.5}, "threads: expected a whole number of at least 1, got 1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

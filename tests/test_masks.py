@@ -262,8 +262,8 @@ def test_parse_ratio_refuses(text):
         ({"ratio": (0.101, 0.104)}, "no whole number of the 200 pixels of 20x10"),
         ({"kind": "center", "ratio": (0.995, 0.995)}, "no 'center' mask of 20x10 pixels"),
         ({"height": 1, "width": 1}, "1x1"),
-        ({"seed": -1}, "seed that is a whole number from 0 up, got -1"),
-        ({"seed": 0.5}, "seed that is a whole number from 0 up, got 0.5"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"seed": 0.5}, "seed: expected a whole number of at least 0, got 0.5"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, message):

@@ -316,7 +316,7 @@ def test_neither_a_name_nor_a_path(name: Any) -> None:
 
 
 def test_threads_below_one(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match="expected threads to be a whole number of at least 1, got 0"):
+    with pytest.raises(ModelError, match="threads: expected a whole number of at least 1, got 0"):
         load(tiny_model, threads=0)
 
 

@@ -291,7 +291,7 @@ def test_networks_fit_64_pixels(kernel):
 )
 def test_batches_and_settings_that_do_not_fit_are_one_clear_line(kind, build):
     for name in ("latent", "width", "restarts"):
-        with pytest.raises(TrainingError, match=f"^{name}: expected at least 1, got 0$"):
+        with pytest.raises(TrainingError, match=f"^{name}: expected a whole number of at least 1, got 0$"):
             kind(**{name: 0})
     with pytest.raises(TrainingError, match=r"^search: expected paper or inverter, got 'best'$"):
         kind(search="best")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from retouch import blend as blending
 from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
-from retouch.errors import MaskError, ModelError, NothingKnownError
+from retouch.errors import MaskError, ModelError, NothingKnownError, check_whole
 from retouch.image import Patch, Photo
 from retouch.levels import Fill, Level, levels, to_words
 
@@ -94,9 +94,8 @@ def complete(
         ValueError: for an unknown ``blend``, or numbers that are too small or not whole.
     """
     _check(photo, hole, blend)
-    _check_whole(
-        ("seed", seed, 0), ("dilate", dilate, 0), ("feather", feather, 1), ("batch_size", batch_size, 1)
-    )
+    check_whole(ValueError, 0, seed=seed, dilate=dilate)
+    check_whole(ValueError, 1, feather=feather, batch_size=batch_size)
     hole = dilated(hole, dilate)
     if not hole.any():
         return photo
@@ -174,12 +173,6 @@ def _check(photo: Photo, hole: Bools, blend: str) -> None:
         raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")
     if blend not in BLENDS:
         raise ValueError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
-
-
-def _check_whole(*numbers: tuple[str, Any, int]) -> None:
-    for name, value, least in numbers:
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"expected {name} to be a whole number of at least {least}, got {value!r}")
 
 
 def dilated(hole: Bools, radius: int) -> Bools:

@@ -5,6 +5,7 @@ The command prints the message as one line and exits with status 2; a traceback 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 
 class RetouchError(Exception):
@@ -82,6 +83,17 @@ def needs(extra: str, part: str) -> Iterator[None]:
         if str(error.name).startswith("retouch"):
             raise
         raise MissingExtraError(part, extra) from error
+
+
+def check_whole(error: type[Exception], least: int, /, **numbers: object) -> None:
+    """Refuses what is no whole number, Python's or NumPy's, and what is below ``least``.
+
+    Raises:
+        the ``error`` that is given: naming the first that is wrong.
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, Integral) or int(number) < least:
+            raise error(f"{name}: expected a whole number of at least {least}, got {number!r}")
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retouch import pieces
-from retouch.errors import MaskError
+from retouch.errors import MaskError, check_whole
 from retouch.pieces import Count, Hole, Piece
 
 
@@ -55,8 +55,8 @@ def draw(
         raise MaskError(_unknown(kind))
     if height < 1 or width < 1:
         raise MaskError(f"expected a mask of at least 1x1 pixels, got {width}x{height}")
-    if not isinstance(seed, np.random.Generator) and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise MaskError(f"expected a seed that is a whole number from 0 up, got {seed!r}")
+    if not isinstance(seed, np.random.Generator):
+        check_whole(MaskError, 0, seed=seed)
     rng = np.random.default_rng(seed)
     bounds = entry.ratio if ratio is None else _bin(ratio)
     count = _count(height, width, bounds, rng, loose=ratio is None)

@@ -23,7 +23,7 @@ from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, parse_card, shipped_names, shipped_weights
 from retouch.classical import CLASSICAL
 from retouch.engine import Blend, Predictor
-from retouch.errors import ModelError, RetouchWarning, first_line, needs
+from retouch.errors import ModelError, RetouchWarning, check_whole, first_line, needs
 from retouch.hub import fetched
 from retouch.image import Source
 from retouch.own import PYTHON, from_python
@@ -144,8 +144,7 @@ class Model:
         Warns:
             RetouchWarning: of what was converted.
         """
-        if not isinstance(num_images, int | np.integer) or num_images < 1:
-            raise ModelError(f"expected num_images to be a whole number of at least 1, got {num_images!r}")
+        check_whole(ModelError, 1, num_images=num_images)
         photo = images.read(image)
         hole = images.read_mask(mask_image, photo.size)
         for note in photo.notes:
@@ -186,8 +185,8 @@ def load(
             number of them.
         MissingExtraError: the model needs a package of an extra.
     """
-    if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
-        raise ModelError(f"expected threads to be a whole number of at least 1, got {threads!r}")
+    if threads is not None:
+        check_whole(ModelError, 1, threads=threads)
     if not isinstance(name, str | os.PathLike | None):
         raise ModelError(f"expected the name of a model, or a path, got {name!r:.80}")
     name = DEFAULT if name is None else os.fspath(name)

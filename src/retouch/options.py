@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-from retouch.errors import DataError, RetouchError
+from retouch.errors import DataError, RetouchError, check_whole
 
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
@@ -22,12 +22,11 @@ Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 
 
 def at_least(settings: object, error: type[RetouchError] = DataError, /, **bounds: int) -> None:
-    """Refuses settings with a field below its bound, which Python may give where the command would not.
+    """Refuses settings with a field below its bound or not whole, which Python may give where the command would not.
 
     Raises:
         DataError, or the ``error`` that is given: naming the field.
     """
     for name, bound in bounds.items():
-        value = getattr(settings, name)
-        if value is not None and value < bound:
-            raise error(f"{name}: expected at least {bound}, got {value}")
+        if (value := getattr(settings, name)) is not None:
+            check_whole(error, bound, **{name: value})

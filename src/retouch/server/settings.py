@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.errors import ServerError
-from retouch.options import Positive, Whole
+from retouch.options import Positive, Whole, at_least
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -40,16 +40,15 @@ class Settings:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "seconds", "body_seconds", "max_mebibytes", "max_megapixels"):
+        at_least(self, ServerError, workers=1, waiting=0, max_mebibytes=1)
+        for name in ("seconds", "body_seconds", "max_megapixels"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if not 0 < value < math.inf:
                 raise ServerError(
                     f"expected --{name.replace('_', '-')} to be more than 0 and finite, got {value}"
                 )
         if self.max_pixels < 1:
             raise ServerError(f"expected --max-megapixels to allow a pixel, got {self.max_megapixels}")
-        if self.waiting < 0:
-            raise ServerError(f"expected --waiting to be at least 0, got {self.waiting}")
         for name in ("input", "output"):
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():

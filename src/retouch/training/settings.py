@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from retouch import masks
 from retouch.errors import TrainingError
-from retouch.options import Whole
+from retouch.options import Whole, at_least
 
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
@@ -98,12 +98,11 @@ class Settings:
     init: str | None = None
 
     def __post_init__(self) -> None:
-        least = {
-            "size": 8, "batch": 1, "devices": 1, "nodes": 1, "log_every": 1, "workers": 0, "seed": 0,
-            "sample_every": 0, "validate_photos": 1, "validate_every": 1, "steps": 0, "minutes": 0,
-            "checkpoint_minutes": 0, "threads": 1, "zoom": 1,
-        }  # fmt: skip
-        for name, bound in least.items():
+        at_least(
+            self, TrainingError, size=8, batch=1, steps=0, seed=0, workers=0, devices=1, nodes=1, threads=1
+        )
+        at_least(self, TrainingError, log_every=1, sample_every=0, validate_photos=1, validate_every=1)
+        for name, bound in {"minutes": 0, "checkpoint_minutes": 0, "zoom": 1}.items():
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
                 raise TrainingError(f"{name}: expected a finite number from {bound} up, got {value}")
