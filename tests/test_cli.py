@@ -273,6 +273,8 @@ BAD = [  # (arguments, what the line says); PHOTO and MASK are good ones
     ("complete PHOTO MASK --feather 0", "--feather"),
     ("complete PHOTO MASK --blend soft", "feather.*poisson"),
     ("complete PHOTO MASK --threads 0", "--threads"),
+    ("batch PHOTO MASK out --threads 1000000000000", "--threads"),
+    ("evaluate --data PHOTO --output out --threads 1000000000000", "--threads"),
     ("complete PHOTO MASK --overwrite=maybe", "--overwrite"),
     ("complete PHOTO MASK third.png", "third.png"),
     ("complete PHOTO", "MASK"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from retouch import blend as blending
 from retouch import engine, image, levels, windows
 from retouch.boxes import Box, Limits
-from retouch.errors import MaskError, ModelError
+from retouch.errors import MaskError, ModelError, OptionError
 from retouch.image import Photo
 
 FLEXIBLE = Limits(256, 8, 512)
@@ -569,7 +569,7 @@ def test_a_hole_of_another_shape_or_dtype_is_refused(photo: Photo, hole: np.ndar
 )  # fmt: skip
 def test_options_out_of_range_are_refused(photo: Photo, option: dict[str, object]) -> None:
     (name,) = option
-    with pytest.raises(ValueError, match=f"^(expected {name} to be|{name}: expected)"):
+    with pytest.raises(OptionError, match=f"^(expected {name} to be|{name}: expected)"):
         engine.complete(photo, np.zeros((20, 30), bool), Fake(FIXED, constant(0)), **option)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import retouch
 from retouch.errors import RetouchError, said
-from retouch.options import Positive, Whole
+from retouch.options import Cores, Positive, Whole
 from retouch.terminal import counted, one_line, say, say_json, say_table, windows_done
 
 app = App(
@@ -44,7 +44,7 @@ def complete(
     blend: Literal["none", "feather", "poisson"] = "feather",
     search: Literal["paper", "inverter"] | None = None,
     variants: Positive = 1,
-    threads: Positive | None = None,
+    threads: Cores | None = None,
     overwrite: bool = False,
 ) -> None:
     """Fill the white parts of a mask in a photograph; all other pixels stay as they are.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from retouch import blend as blending
 from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
-from retouch.errors import MaskError, ModelError, NothingKnownError, check_whole
+from retouch.errors import MaskError, ModelError, NothingKnownError, OptionError, check_whole
 from retouch.image import Patch, Photo
 from retouch.levels import Fill, Level, levels, to_words
 
@@ -91,11 +91,11 @@ def complete(
     Raises:
         MaskError: for a hole of another shape or dtype, or one that leaves nothing known.
         ModelError: when the predictor returns something else than it should.
-        ValueError: for an unknown ``blend``, or numbers that are too small or not whole.
+        OptionError: an unknown ``blend``, or numbers that are too small or not whole.
     """
     _check(photo, hole, blend)
-    check_whole(ValueError, 0, seed=seed, dilate=dilate)
-    check_whole(ValueError, 1, feather=feather, batch_size=batch_size)
+    check_whole(OptionError, 0, seed=seed, dilate=dilate)
+    check_whole(OptionError, 1, feather=feather, batch_size=batch_size)
     hole = dilated(hole, dilate)
     if not hole.any():
         return photo
@@ -172,7 +172,7 @@ def _check(photo: Photo, hole: Bools, blend: str) -> None:
         got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
         raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")
     if blend not in BLENDS:
-        raise ValueError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
+        raise OptionError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
 
 
 def dilated(hole: Bools, radius: int) -> Bools:

@@ -36,6 +36,10 @@ class ModelError(RetouchError, ValueError):
     """An unknown model, a damaged weight file, or a model that cannot do what was asked."""
 
 
+class OptionError(RetouchError, ValueError):
+    """An option of a completion that is unknown, too small, or not whole."""
+
+
 class DataError(RetouchError, ValueError):
     """Photographs, results or an output that are not as they should be, or work on them that cannot go on."""
 

@@ -22,7 +22,7 @@ from retouch import cases, masks, protocols, results, sources
 from retouch.cards import DEFAULT
 from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
-from retouch.options import Whole, at_least
+from retouch.options import Cores, Whole, at_least
 from retouch.results import Row
 from retouch.sources import Source
 from retouch.summary import extremes, ranked
@@ -64,7 +64,7 @@ class Settings:
     seed: Whole = 0
     pictures: Whole = 12
     workers: Whole = 1
-    threads: Whole | None = None
+    threads: Cores | None = None
     lpips: str | None = None
     features: Path | None = None
 

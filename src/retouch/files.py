@@ -66,7 +66,7 @@ def complete(
         The completed picture; 16-bit colour is rounded to 8 bits, as Pillow has no more. The file has all.
 
     Raises:
-        FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, MissingExtraError.
+        FileNotFoundError, FileExistsError, ImageError, MaskError, ModelError, OptionError, MissingExtraError.
 
     Warns:
         RetouchWarning: of what was converted, or is not kept in ``output``.

@@ -139,7 +139,7 @@ class Model:
 
         Raises:
             FileNotFoundError, ImageError, MaskError, ModelError.
-            ValueError: an unknown ``blend``, or numbers that are too small or not whole.
+            OptionError: an unknown ``blend``, or numbers that are too small or not whole.
 
         Warns:
             RetouchWarning: of what was converted.

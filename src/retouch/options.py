@@ -19,6 +19,7 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
+Cores = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1, lte=1024))]
 
 
 def at_least(settings: object, error: type[RetouchError] = DataError, /, **bounds: int) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from retouch.engine import FEATHER, Blend
 from retouch.errors import DataError
-from retouch.options import Positive, Whole, at_least
+from retouch.options import Cores, Positive, Whole, at_least
 from retouch.workers import cores
 
 
@@ -38,7 +38,7 @@ class Settings:
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     workers: Positive | None = None
-    threads: Positive = 1
+    threads: Cores = 1
     partial: bool = False
     resume: bool = False
     fail_fast: bool = False

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.errors import ServerError
-from retouch.options import Positive, Whole, at_least
+from retouch.options import Cores, Positive, Whole, at_least
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -35,7 +35,7 @@ class Settings:
     body_seconds: float = 60
     max_mebibytes: Positive = 128
     max_megapixels: float = 100
-    threads: Positive | None = None
+    threads: Cores | None = None
     input: Path | None = None
     output: Path | None = None
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from retouch import masks
 from retouch.errors import TrainingError
-from retouch.options import Whole, at_least
+from retouch.options import Cores, Whole, at_least
 
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
@@ -87,7 +87,7 @@ class Settings:
     devices: Whole = 1
     nodes: Whole = 1
     strategy: str = "auto"
-    threads: Whole | None = None
+    threads: Cores | None = None
     checkpoint_minutes: float = 5.0
     log_every: Whole = 20
     sample_every: Whole = 1000
