@@ -18,10 +18,11 @@ from measure import Row
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from retouch import cases, engine, metrics, sources
+from retouch import engine, metrics, sources
 from retouch.cards import DEFAULT
-from retouch.cases import Job, Terms
-from retouch.evaluate import Settings, evaluate
+from retouch.evaluation import cases
+from retouch.evaluation.cases import Job, Terms
+from retouch.evaluation.run import Settings, evaluate
 from retouch.workers import in_processes
 
 MASKS = "strokes:0.1-0.2"

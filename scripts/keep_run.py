@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retouch import plots
+from retouch.evaluation import plots
 from retouch.training.checkpoints import read_checkpoint
 from retouch.training.export import command_line
 from retouch.writing import atomic_write

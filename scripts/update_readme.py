@@ -4,8 +4,8 @@ from itertools import groupby
 from pathlib import Path
 
 from retouch.cards import Card, cards
-from retouch.summary import metric_of
-from retouch.tables import ON_CARDS, Cell, Table, head, label, markdown, number, of_card
+from retouch.evaluation.summary import metric_of
+from retouch.evaluation.tables import ON_CARDS, Cell, Table, head, label, markdown, number, of_card
 
 ROOT = Path(__file__).parents[1]
 README, MODELS = ROOT / "README.md", ROOT / "docs" / "models.md"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retouch import blend as blending
-from retouch import engine, image, levels, windows
+from retouch import engine, image, pyramid, windows
 from retouch.boxes import Box, Limits
 from retouch.errors import MaskError, ModelError, OptionError
 from retouch.image import Photo
@@ -187,9 +187,9 @@ def test_modes(mode: str) -> None:
 def test_a_coarser_level_that_ends_one_row_above_shows_nothing() -> None:
     """Its last row would only be needed to interpolate: below it there is nothing to be enlarged."""
 
-    def level(area: Box, coarser: levels.Level | None = None) -> levels.Level:
+    def level(area: Box, coarser: pyramid.Level | None = None) -> pyramid.Level:
         shape = area.height, area.width
-        return levels.Level(
+        return pyramid.Level(
             area, np.zeros(shape, bool), lambda box: np.ones((box.height, box.width, 3), np.float32), coarser
         )
 
@@ -259,7 +259,7 @@ def test_shrinking_takes_the_mean_of_known_pixels_only() -> None:
     hole = np.zeros((5, 4), bool)
     hole[0, :2] = hole[2:4, 2:] = True
     plan = [windows.Window(level, 0, Box(0, 0, 3, 2), Box(0, 0, 1, 1), (16, 16)) for level in (1, 0)]
-    _, half = levels.levels(image.read(pixels), hole, plan)
+    _, half = pyramid.levels(image.read(pixels), hole, plan)
     assert half.hole.tolist() == [[False, False], [False, True], [False, False]]
     red = half.settled(Box(0, 0, 3, 2))[..., 0] * 255
     assert np.allclose(red, [[45, 45], [105, 0], [165, 185]], atol=0.01)

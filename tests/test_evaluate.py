@@ -24,15 +24,17 @@ from files import contents, write_shard
 from PIL import Image
 from processes import alive, descendants
 
-from retouch import cases, engine, evaluate, jsonl, masks, metrics, results
+from retouch import engine, jsonl, masks, metrics
 from retouch import image as images
 from retouch.cli import main
 from retouch.errors import DataError, MaskError, ModelError, RetouchError
-from retouch.evaluate import Settings
+from retouch.evaluation import cases, results
+from retouch.evaluation import run as evaluate
+from retouch.evaluation.protocols import PROTOCOLS
+from retouch.evaluation.run import Settings
+from retouch.evaluation.summary import extremes, ranked
 from retouch.mask_files import write_masks
 from retouch.models import load
-from retouch.protocols import PROTOCOLS
-from retouch.summary import extremes, ranked
 from retouch.workers import in_processes, put_off
 
 STROKES = "strokes:0.1-0.2"

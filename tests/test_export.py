@@ -13,10 +13,10 @@ from small import SMALL, STATE
 from retouch.boxes import Limits
 from retouch.cards import parse_card
 from retouch.cli import main
+from retouch.dynamic_batching import Shareable
 from retouch.errors import ModelError, TrainingError
 from retouch.methods import METHODS
 from retouch.models import load
-from retouch.sharing import Shareable
 from retouch.sources import index
 from retouch.training import data, export
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint

@@ -12,10 +12,11 @@ from PIL import Image
 from serving import serving
 
 import retouch
-from retouch import own, results
+from retouch import own
 from retouch.batch import lists
 from retouch.cli import main
 from retouch.errors import DataError, ModelError
+from retouch.evaluation import results
 from retouch.server.settings import Settings
 
 LAMA = Path(__file__).parents[1] / "scripts" / "lama.py"

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from retouch import cases, evaluate, results
 from retouch.errors import ModelError
+from retouch.evaluation import cases, results
+from retouch.evaluation import run as evaluate
 from retouch.methods import perceptual
 
 WEIGHTS = Path(os.environ.get("RETOUCH_TEST_WEIGHTS", Path(__file__).parents[2] / "shared" / "weights"))

@@ -14,14 +14,15 @@ from conftest import tiny_card
 from PIL import Image
 from scipy import stats
 
-from retouch import cases, plots, report, results, sources, summary, tables
+from retouch import sources
 from retouch.cards import parse_card
-from retouch.cases import picture_of
 from retouch.cli import main
 from retouch.errors import DataError, ModelError
+from retouch.evaluation import cases, plots, report, results, summary, tables
+from retouch.evaluation.cases import picture_of
+from retouch.evaluation.protocols import PROTOCOLS
+from retouch.evaluation.results import Row
 from retouch.metrics import METRICS, NETWORK
-from retouch.protocols import PROTOCOLS
-from retouch.results import Row
 
 ABOUT: Row = {
     "format": 1, "retouch": "0", "data": ["sets/<b>val.tar"], "photos_there": 9, "fingerprint": "f", "size": None,

@@ -43,13 +43,13 @@ from retouch.errors import MissingExtraError, ModelError
 pytest.importorskip("fastapi")
 from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
 
+from retouch.dynamic_batching import Shared
 from retouch.server import connections
 from retouch.server.app import create_app
 from retouch.server.bodies import from_json
 from retouch.server.problems import CODES
 from retouch.server.requests import IOPAINT, Options
 from retouch.server.settings import Settings
-from retouch.sharing import Shared
 
 INPAINT = "/api/v1/inpaint"
 

@@ -29,8 +29,9 @@ from small import STATE
 from torch import Tensor, nn
 
 import retouch
-from retouch import plots, sources
+from retouch import sources
 from retouch.errors import DataError, TrainingError
+from retouch.evaluation import plots
 from retouch.training import checkpoints, data, loop
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.loop import Finished, train

@@ -241,19 +241,19 @@ app.command(
 
 # The same for what measures: models, Matplotlib and Jinja2 come when they are asked for.
 app.command(
-    "retouch.commands:evaluate",
+    "retouch.evaluation.command:evaluate",
     name="evaluate",
     help="Measure models on photographs.",
     help_epilogue="Example: retouch evaluate --data photos --model telea --output results",
 )
 app.command(
-    "retouch.commands:report",
+    "retouch.evaluation.command:report",
     name="report",
     help="Show what was measured: a page and Markdown.",
     help_epilogue="Example: retouch report results",
 )
 app.command(
-    "retouch.commands:curves",
+    "retouch.evaluation.command:curves",
     name="curves",
     help="Draw the curves of training runs, of several in one picture.",
     help_epilogue="Example: retouch curves runs/first runs/second --by images --output compared.png",

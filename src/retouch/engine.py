@@ -1,7 +1,7 @@
 """Complete one photograph of any size: plan -> crop -> predict -> blend -> composite.
 
 The engine knows of a model only what `Predictor` says. It shows it windows around the hole (`windows` and
-`levels`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`. A model
+`pyramid`), lets what comes back meet the known pixels (`blend`), and hands all of it to `image.composite`. A model
 of whole pictures completes a photograph of another size `scaled`; windows of the photograph then show that.
 Pixels become floats in crops only; what was in the hole is zeroed before anything is computed from it.
 """
@@ -21,7 +21,7 @@ from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
 from retouch.errors import MaskError, ModelError, NothingKnownError, OptionError, check_whole
 from retouch.image import Patch, Photo
-from retouch.levels import Fill, Level, levels, to_words
+from retouch.pyramid import Fill, Level, levels, to_words
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]

@@ -248,8 +248,8 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
         session = sessions.shared(weights, threads or 0, str(path))
         return Model(name, OnnxPredictor(name, card.limits, session, weights, even), card, sha256)
     with needs("train", f"completing with {name}, a model that searches,"):
-        from retouch.training import searching
-    return Model(name, searching.from_safetensors(weights, card.limits, str(path)), card, sha256)
+        from retouch.training import search_predictor
+    return Model(name, search_predictor.from_safetensors(weights, card.limits, str(path)), card, sha256)
 
 
 def _bytes(path: Path, what: str) -> bytes:

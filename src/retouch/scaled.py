@@ -13,7 +13,7 @@ from PIL import Image
 from retouch import image
 from retouch.boxes import Box
 from retouch.image import Photo
-from retouch.levels import to_words
+from retouch.pyramid import to_words
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]

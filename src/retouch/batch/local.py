@@ -3,7 +3,7 @@
 Each forward pass keeps one core busy, with a session of ONNX Runtime for one thread that all share: a network in two
 threads leaves one idle wherever an operator runs in one. A few more photos are in hand than passes run, so that a core
 never waits for a disk, a decoder or an encoder; where small windows of several of them wait for a core, they share a
-pass (`sharing`), which does not touch their bytes.
+pass (`dynamic_batching`), which does not touch their bytes.
 """
 
 import threading
@@ -17,8 +17,8 @@ from retouch.batch import work
 from retouch.batch.pairs import Job
 from retouch.batch.settings import Settings
 from retouch.batch.work import Row
+from retouch.dynamic_batching import MORE, shared
 from retouch.models import Model
-from retouch.sharing import MORE, shared
 from retouch.workers import as_they_come
 
 

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import retouch
+from retouch.dynamic_batching import MORE
 from retouch.errors import RetouchError
 from retouch.server.bodies import Bodies
 from retouch.server.context import Context
@@ -20,7 +21,6 @@ from retouch.server.problems import HttpError, problem_of
 from retouch.server.routes import folder_routes, model_routes, state_routes
 from retouch.server.security import SecurityMiddleware
 from retouch.server.settings import Settings
-from retouch.sharing import MORE
 from retouch.workers import cores
 
 GONE = 499  # no client is left to read it; counted under this number, as nginx does

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from retouch.cards import DEFAULT, shipped_names
 from retouch.classical import CLASSICAL
+from retouch.dynamic_batching import shared
 from retouch.models import Model, load
 from retouch.server.problems import HttpError
-from retouch.sharing import shared
 from retouch.workers import cores
 
 

@@ -27,7 +27,7 @@ from retouch.training.checkpoints import read_checkpoint
 from retouch.training.data import SAMPLES, Photos, damaged
 from retouch.training.process import restored
 from retouch.training.quantize import Sample, to_int8
-from retouch.training.searching import SearchPredictor, to_safetensors
+from retouch.training.search_predictor import SearchPredictor, to_safetensors
 from retouch.training.settings import Settings, configure, plain
 from retouch.writing import atomic_write, check_new
 

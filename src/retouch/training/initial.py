@@ -19,7 +19,7 @@ from retouch.training.checkpoints import Weights, holds_run, read_checkpoint
 from retouch.training.data import SAMPLES, Photos, damaged
 from retouch.training.from_onnx import load_onnx
 from retouch.training.process import restored
-from retouch.training.searching import SearchPredictor
+from retouch.training.search_predictor import SearchPredictor
 from retouch.training.settings import Settings, configure
 
 CROPS = 8  # that show what a model's batch norms see, and whether it completes as it should

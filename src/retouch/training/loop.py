@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
-from retouch.training import data, together, validation
+from retouch.training import data, distributed, validation
 from retouch.training.checkpoints import (
     Weights,
     check_newest,
@@ -54,8 +54,8 @@ MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
 class Method(Protocol):
     """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them.
 
-    Noise that a step draws without a generator of its own has one row for each sample (see ``together``). A class may
-    name in ``unscaled`` the settings of its config that rule out 16-mixed, which scales gradients.
+    Noise that a step draws without a generator of its own has one row for each sample (see ``distributed``). A class
+    may name in ``unscaled`` the settings of its config that rule out 16-mixed, which scales gradients.
     """
 
     networks: dict[str, nn.Module]
@@ -144,10 +144,10 @@ def train(
                 accelerator=settings.accelerator,
                 devices=settings.devices,
                 num_nodes=settings.nodes,
-                strategy=together.Together() if settings.devices * settings.nodes > 1 else "auto",
+                strategy=distributed.Together() if settings.devices * settings.nodes > 1 else "auto",
                 precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
             )
-        if isinstance(fabric.strategy, together.Together) and fabric.strategy.cluster_environment:
+        if isinstance(fabric.strategy, distributed.Together) and fabric.strategy.cluster_environment:
             fabric.strategy.cluster_environment.validate_settings(settings.devices, settings.nodes)
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
@@ -163,7 +163,7 @@ def train(
         state=state,
         weights=weights,
     )
-    with together.launched(fabric), memory_named(settings.batch, settings.size):
+    with distributed.launched(fabric), memory_named(settings.batch, settings.size):
         finished: Finished = fabric.launch(run)
     return finished
 
@@ -178,7 +178,7 @@ def _train(
     weights: Weights,
 ) -> Finished:
     first, many, run = fabric.is_global_zero, fabric.world_size > 1, settings.output
-    together.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
+    distributed.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
     gpus = [fabric.device] if fabric.device.type == "cuda" else []
     with restored(settings.threads, gpus), signals() as caught, ExitStack() as held:
         # 1. The method, its average, and the state to go on with
@@ -204,8 +204,8 @@ def _train(
                 method.networks[name], method.optimizers[name] = fabric.setup(ready, optimizers[name])
             else:
                 method.networks[name] = fabric.setup_module(ready)
-        together.share_norms(fabric, bare)
-        backward = together.backward(fabric, bare)
+        distributed.share_norms(fabric, bare)
+        backward = distributed.backward(fabric, bare)
         if settings.resume:
             for name, optimizer in optimizers.items():
                 load_optimizer(optimizer, state["optimizers"][name], weights.get(f"{name}.optimizer", {}))
@@ -254,7 +254,7 @@ def _train(
             held.enter_context(alone(run))
             # what was read may be old by now: another process may have trained until a moment ago
             check_newest(run, state["step"] if settings.resume else -1)
-        together.meet(fabric)
+        distributed.meet(fabric)
         before, stop = state["seconds"], 0
         begun = saved = since = time.monotonic()
         logged, newest = state["images"], dict[str, float]()
@@ -281,7 +281,9 @@ def _train(
                         save()
                     raise
                 torch.manual_seed(_step_seed(settings.seed, k))
-                with together.SharedNoise(fabric.global_rank, fabric.world_size) if many else nullcontext():
+                with (
+                    distributed.SharedNoise(fabric.global_rank, fabric.world_size) if many else nullcontext()
+                ):
                     values = method.step(image, hole, k, backward=backward)
                 state["seconds"] = before + time.monotonic() - begun
                 late = settings.minutes is not None and state["seconds"] >= 60 * settings.minutes
@@ -320,7 +322,7 @@ def _train(
             save()
             if settings.sample_every:
                 samples()
-        together.meet(fabric)
+        distributed.meet(fabric)
         why: Literal["steps", "minutes", "signal"]
         why = "signal" if stop >= SIGNAL else "minutes" if stop else "steps"
         number = (caught or [signal.SIGTERM])[0] if why == "signal" and first else None
@@ -345,7 +347,7 @@ def _agree(fabric: Fabric, values: dict[str, float], stop: int) -> tuple[dict[st
     if fabric.world_size == 1:
         return values, stop
     sent = torch.tensor([*values.values(), stop == MINUTES, stop == SIGNAL], device=fabric.device)
-    *means, late, caught = together.total(sent).div_(fabric.world_size).tolist()
+    *means, late, caught = distributed.total(sent).div_(fabric.world_size).tolist()
     return dict(zip(values, means, strict=True)), SIGNAL if caught else MINUTES if late else 0
 
 

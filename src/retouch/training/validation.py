@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retouch import metrics, sources
 from retouch.errors import TrainingError
-from retouch.training import data, together
+from retouch.training import data, distributed
 from retouch.training.settings import Settings
 
 NAMES = ("psnr", "ssim", "l1")  # of ``metrics.METRICS``; logged as validation_psnr, ...
@@ -74,7 +74,7 @@ def figures(
         measured = metrics.measure(image, completion, hole)
         sums += [*(measured[name].sum() for name in NAMES), len(image)]
     if processes > 1:
-        sums = together.total(torch.tensor(sums, dtype=torch.float32, device=fabric.device)).cpu().numpy()
+        sums = distributed.total(torch.tensor(sums, dtype=torch.float32, device=fabric.device)).cpu().numpy()
     *totals, done = sums
     if done < count:
         return {}

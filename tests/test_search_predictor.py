@@ -20,7 +20,7 @@ from retouch.cli import main
 from retouch.errors import MissingExtraError, ModelError
 from retouch.methods import METHODS, search
 from retouch.models import load
-from retouch.training.searching import SearchPredictor, from_safetensors, to_safetensors
+from retouch.training.search_predictor import SearchPredictor, from_safetensors, to_safetensors
 from retouch.training.settings import configure
 
 LIMITS = Limits(native=64, multiple=64, largest=64)

@@ -20,10 +20,10 @@ from retouch import image as images
 from retouch.cards import shipped_names
 from retouch.classical import CLASSICAL
 from retouch.errors import DataError, ImageError, MaskError, needs, said
+from retouch.evaluation.results import Row
 from retouch.image import Patch
 from retouch.models import Model, load
 from retouch.photo import SUFFIXES, Photo
-from retouch.results import Row
 from retouch.sources import Source
 
 ORIGINAL = "original"  # the model of the lines that hold the features of the photos themselves

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from retouch import metrics
-from retouch.cases import ORIGINAL, features
+from retouch.evaluation.cases import ORIGINAL, features
+from retouch.evaluation.results import Row
 from retouch.metrics import METRICS, NETWORK, REGIONS, SETS
-from retouch.results import Row
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from retouch import jsonl
 from retouch.errors import DataError, needs
+from retouch.evaluation.results import Row
+from retouch.evaluation.summary import Group
+from retouch.evaluation.tables import head
 from retouch.masks import KINDS
 from retouch.metrics import loss_name
-from retouch.results import Row
-from retouch.summary import Group
-from retouch.tables import head
 
 BIN = 0.05  # of the picture: width of the bins of hole size
 COUNTERS = ("step", "images", "seconds", "images_per_second")

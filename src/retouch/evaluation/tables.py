@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from retouch.cards import Card
+from retouch.evaluation.protocols import PROTOCOLS, Printed, Protocol
+from retouch.evaluation.summary import Estimate, Group, differences, metric_of, widest
 from retouch.metrics import Metric
-from retouch.protocols import PROTOCOLS, Printed, Protocol
-from retouch.summary import Estimate, Group, differences, metric_of, widest
 
 MAIN = ("psnr", "psnr_pooled", "ssim", "lpips", "l1", "perceptual", "ms_ssim", "frechet", "kernel")
 REGIONAL = ("psnr_hole", "ssim_hole", "l1_hole", "psnr_band", "ssim_band", "l1_band")

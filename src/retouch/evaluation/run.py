@@ -18,14 +18,15 @@ import numpy as np
 from cyclopts import Parameter
 
 import retouch
-from retouch import cases, masks, protocols, results, sources
+from retouch import masks, sources
 from retouch.cards import DEFAULT
-from retouch.cases import ORIGINAL, Job, Terms
 from retouch.errors import DataError, MaskError
+from retouch.evaluation import cases, protocols, results
+from retouch.evaluation.cases import ORIGINAL, Job, Terms
+from retouch.evaluation.results import Row
+from retouch.evaluation.summary import extremes, ranked
 from retouch.options import Cores, Whole, at_least
-from retouch.results import Row
 from retouch.sources import Source
-from retouch.summary import extremes, ranked
 from retouch.workers import cores, in_processes
 
 BACKBONES = ("alex", "vgg", "squeeze")  # of LPIPS, as torchmetrics names them

@@ -11,14 +11,14 @@ from typing import Any
 
 from PIL import Image
 
-from retouch import plots, protocols, results, summary, tables
 from retouch.cards import SUFFIXES, parse_card
-from retouch.cases import ORIGINAL, picture_of
 from retouch.errors import DataError, needs
-from retouch.results import Results, Row
+from retouch.evaluation import plots, protocols, results, summary, tables
+from retouch.evaluation.cases import ORIGINAL, picture_of
+from retouch.evaluation.results import Results, Row
+from retouch.evaluation.summary import Group
+from retouch.evaluation.tables import Table
 from retouch.sources import short
-from retouch.summary import Group
-from retouch.tables import Table
 from retouch.writing import atomic_write
 
 SECTIONS = (
@@ -232,7 +232,7 @@ def _thumbnail(path: Path) -> str:
 def _html(content: Content, drawn: list[str], training: list[str]) -> str:
     with needs("report", "a report in HTML"):
         from jinja2 import Environment
-    template = (importlib.resources.files("retouch") / "templates" / "report.html").read_text(
+    template = (importlib.resources.files("retouch.evaluation") / "templates" / "report.html").read_text(
         encoding="utf-8"
     )
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

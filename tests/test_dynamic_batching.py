@@ -14,9 +14,9 @@ from processes import until
 from serving import Slow
 
 from retouch.cards import shipped_names, shipped_weights
+from retouch.dynamic_batching import Shareable, Shared, shared
 from retouch.models import load
 from retouch.server.job_queue import StoppedError
-from retouch.sharing import Shareable, Shared, shared
 from retouch.windows import Limits
 
 BAD = 1.0  # the first value of a window that the Fake refuses

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from retouch import plots
 from retouch.errors import DataError
-from retouch.evaluate import Settings
-from retouch.evaluate import evaluate as run_evaluation
-from retouch.plots import Along
+from retouch.evaluation import plots
+from retouch.evaluation.plots import Along
+from retouch.evaluation.run import Settings
+from retouch.evaluation.run import evaluate as run_evaluation
 from retouch.terminal import counted, say
 from retouch.writing import atomic_write, check_new
 
@@ -50,7 +50,7 @@ def report(
         card: A model's card to write the means into.
         name: What the photographs are called in the card.
     """
-    from retouch import report as reporting
+    from retouch.evaluation import report as reporting
 
     if name is not None and card is None:
         raise DataError(f"expected --card with --name, got --name {name} alone")

@@ -1,0 +1,1 @@
+"""Evaluation: models on photographs with holes, row by row; what the rows say, as tables, plots and a page."""
