@@ -279,11 +279,11 @@ def _mean(values: Floats, hole: Hole | None) -> Values:
 
 
 def _check(image: Pixels, completion: Pixels, hole: Hole | None) -> None:
-    batch, channels, *sides = image.shape if image.ndim == 4 else (0, 0)
-    if channels != 3 or completion.shape != image.shape:
+    if image.ndim != 4 or image.shape[1] != 3 or completion.shape != image.shape:
         raise ImageError(f"expected two (B, 3, H, W), got {image.shape} and {completion.shape}")
-    if hole is not None and hole.shape != (batch, 1, *sides):
-        raise ImageError(f"expected a hole of shape {(batch, 1, *sides)}, got {hole.shape}")
+    fitting = (image.shape[0], 1, *image.shape[2:])
+    if hole is not None and hole.shape != fitting:
+        raise ImageError(f"expected a hole of shape {fitting}, got {hole.shape}")
 
 
 # ---- distances between sets of features -------------------------------------------------------------------

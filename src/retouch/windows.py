@@ -12,7 +12,7 @@ mask costs as much as there is hole, not as much as there is photograph:
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -226,13 +226,13 @@ def _cut(
     if alone <= limits.smallest**2 or (alone <= unit and not _wide(_widest(occupied)[0], limits)):
         return alone, [core]
 
-    across, at, between = _where(occupied, _spare(box, corner, size, limits), limits)
-    if across:
-        halves = (Box(box.top, box.left, box.top + at, box.right), Box(box.top + at, *box[1:]))
+    cut = _where(occupied, _spare(box, corner, size, limits), limits)
+    if cut.at_row:
+        halves = (Box(box.top, box.left, box.top + cut.index, box.right), Box(box.top + cut.index, *box[1:]))
     else:
-        halves = (Box(*box[:3], box.left + at), Box(box.top, box.left + at, *box[2:]))
+        halves = (Box(*box[:3], box.left + cut.index), Box(box.top, box.left + cut.index, *box[2:]))
     # Through the hole itself only where it saves much, since two predictions then have to meet.
-    total, cores = 0.0 if between else unit / 2, list[Box]()
+    total, cores = 0.0 if cut.in_gap else unit / 2, list[Box]()
     for half in halves:
         tight = _bounds(cells[half.rows, half.cols]).shifted(half.top, half.left)
         cost, parts_of_half = _cut(cells, mask, tight, corner, size, limits)
@@ -250,10 +250,16 @@ def _spare(
     return columns, (margin * (top <= 0), margin * (bottom >= size[0]))
 
 
-def _where(
-    occupied: Bools, spare: tuple[tuple[int, int], tuple[int, int]], limits: Limits
-) -> tuple[bool, int, bool]:
-    """Where to cut a tight box of cells: (whether at a row, its index or the column's, whether it is empty).
+class _Cut(NamedTuple):
+    """Where a box of cells is cut: at the row or column of this index, which is empty or not."""
+
+    at_row: bool
+    index: int
+    in_gap: bool
+
+
+def _where(occupied: Bools, spare: tuple[tuple[int, int], tuple[int, int]], limits: Limits) -> _Cut:
+    """Where to cut a tight box of cells.
 
     At the widest gap that reaches into the middle half (others are left to later cuts: so both parts shrink,
     and the recursion stays shallow), if it is wide; else so that full windows fit on both sides, more or
@@ -262,7 +268,7 @@ def _where(
     """
     width, at, row = _widest(occupied)
     if _wide(width, limits):
-        return bool(row), at, True
+        return _Cut(bool(row), at, in_gap=True)
     most = _most(limits)
     lines = np.any(occupied, axis=0), np.any(occupied, axis=1)
     row = int(len(lines[1]) >= len(lines[0]))
@@ -272,7 +278,9 @@ def _where(
     at = min(max(1, before + inner * (parts // 2) // parts), len(lines[row]) - 1)
     empty = np.flatnonzero(~lines[row])
     near = empty[np.argmin(np.abs(empty - at))] if len(empty) else 0
-    return (bool(row), int(near), True) if near and abs(near - at) < most // 2 else (bool(row), at, False)
+    if near and abs(near - at) < most // 2:
+        return _Cut(bool(row), int(near), in_gap=True)
+    return _Cut(bool(row), at, in_gap=False)
 
 
 def _most(limits: Limits) -> int:

@@ -85,7 +85,8 @@ def complete(
     except RetouchError as error:
         raise problem_of(error, "mask") from error
     options = parsed.options
-    completed, source = [photo], parsed.image if parsed.filled is None else None
+    completed = [photo]
+    source = parsed.image if parsed.filled is None else None
     if hole.any():
         source = None
         predictors = models.get(name).answers(options.variants)
