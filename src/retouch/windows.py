@@ -228,9 +228,9 @@ def _cut(
 
     cut = _where(occupied, _spare(box, corner, size, limits), limits)
     if cut.at_row:
-        halves = (Box(box.top, box.left, box.top + cut.index, box.right), Box(box.top + cut.index, *box[1:]))
+        halves = (Box(box.top, box.left, box.top + cut.before, box.right), Box(box.top + cut.before, *box[1:]))
     else:
-        halves = (Box(*box[:3], box.left + cut.index), Box(box.top, box.left + cut.index, *box[2:]))
+        halves = (Box(*box[:3], box.left + cut.before), Box(box.top, box.left + cut.before, *box[2:]))
     # Through the hole itself only where it saves much, since two predictions then have to meet.
     total, cores = 0.0 if cut.in_gap else unit / 2, list[Box]()
     for half in halves:
@@ -251,10 +251,10 @@ def _spare(
 
 
 class _Cut(NamedTuple):
-    """Where a box of cells is cut: at the row or column of this index, which is empty or not."""
+    """Where a box of cells is cut: before this row, or column, which is in an empty gap or not."""
 
     at_row: bool
-    index: int
+    before: int
     in_gap: bool
 
 
