@@ -68,6 +68,13 @@ def border_error(prediction: Floats, image: Floats, known: Bools, hidden: Bools)
     neighbours across the border. Each may be wrong, the first of a model that was never judged outside the hole,
     the second where an edge of the picture lies on the border: so the smaller is taken, where both have the same
     sign. A predictor that pastes the known pixels into what it returns says nothing by the first: then the second.
+
+    Args:
+        prediction, image: (h, w, 3) float32 RGB in [0, 1].
+        known, hidden: (h, w) bool; what is neither counts for nothing.
+
+    Returns:
+        The border, (h, w) bool, and the error, (h, w, 3) float32.
     """
     border = known & (cv2.dilate(hidden.view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     at = border[..., None]

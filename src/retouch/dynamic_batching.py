@@ -2,8 +2,8 @@
 
 How fast a network is depends on who else wants it. A pass for one photograph is done soonest on all cores; where there
 are as many as cores, a pass on a core each does more, since no core waits for another; and where more are wanted than
-may run, one pass over several small windows costs less than one after another. `Shared` does all three, and nobody ever
-waits for company: a pass takes along what waits already when it begins.
+may run, one pass over several small windows costs less than one after another. `Shared` does all three, without a
+delay: a pass takes along what waits already when it begins.
 """
 
 import functools

@@ -39,10 +39,11 @@ class Predictor(Protocol):
     """A model as the engine sees it.
 
     Called with ``image`` (B, 3, h, w) float32 RGB in [0, 1], 0 in the hole, and ``hole`` (B, 1, h, w)
-    float32, 1 = missing, it returns its prediction for whole windows, (B, 3, h, w) floats in [0, 1]; h and w
-    keep to ``limits``. Every call of one completion gets the same ``seed``. What is predicted for an element
-    must depend on that element and the seed alone, not on its place in the batch or on the others: a model
-    that needs noise draws it anew from the seed for each element.
+    float32, 1 = missing, it returns its prediction for whole windows, (B, 3, h, w) floats in [0, 1], clipped
+    where they leave it by at most a half, else refused; h and w keep to ``limits``. Every call of one
+    completion gets the same ``seed``. What is predicted for an element must depend on that element and the
+    seed alone, not on its place in the batch or on the others: a model that needs noise draws it anew from
+    the seed for each element.
 
     Outside the hole the prediction should say what the model makes of the known pixels, since blending judges
     the seam by it and by the difference across the border (of a model that pastes them, by that alone).

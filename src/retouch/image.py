@@ -162,7 +162,11 @@ def _alpha(photo: Photo) -> np.ndarray | None:
 
 
 def rgb(photo: Photo, rows: slice, cols: slice) -> np.ndarray:
-    """One crop as (h, w, 3) float32 RGB in [0, 1]: grey replicated, palette looked up, alpha left out."""
+    """One crop as (h, w, 3) float32 RGB in [0, 1]: grey replicated, palette looked up, alpha left out.
+
+    Args:
+        rows, cols: slices without a step, within the photo.
+    """
     crop = photo.pixels[rows, cols]
     if photo.palette is not None:
         crop = photo.palette[crop[..., 0], :3]

@@ -1,6 +1,6 @@
 """A photograph at the size that a model of whole pictures knows (``Limits.whole``), and its completion at its own.
 
-Such a model has seen heads, not noses: parts of a larger photograph, at their own size, tell it nothing.
+Such a model was trained on whole pictures at one scale: crops of a larger photograph are unlike all it has seen.
 """
 
 import math

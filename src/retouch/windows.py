@@ -228,7 +228,10 @@ def _cut(
 
     cut = _where(occupied, _spare(box, corner, size, limits), limits)
     if cut.at_row:
-        halves = (Box(box.top, box.left, box.top + cut.before, box.right), Box(box.top + cut.before, *box[1:]))
+        halves = (
+            Box(box.top, box.left, box.top + cut.before, box.right),
+            Box(box.top + cut.before, *box[1:]),
+        )
     else:
         halves = (Box(*box[:3], box.left + cut.before), Box(box.top, box.left + cut.before, *box[2:]))
     # Through the hole itself only where it saves much, since two predictions then have to meet.

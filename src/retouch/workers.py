@@ -1,4 +1,4 @@
-"""Work shared out to processes or threads: results as they come, few jobs in flight, nobody left behind by a kill."""
+"""Work shared out to processes, which end with their parent, or threads: results as they come, few jobs in flight."""
 
 import itertools
 import multiprocessing

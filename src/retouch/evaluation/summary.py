@@ -73,7 +73,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether the model is ``better`` or ``worse``, as far as the interval says."""
+        """``better`` or ``worse``, or ``no difference shown`` where the interval holds 0."""
         if not (self.estimate.low > 0 or self.estimate.high < 0):
             return "no difference shown"
         return "better" if (self.estimate.mean > 0) == metric_of(self.metric).higher else "worse"
@@ -149,7 +149,9 @@ def _group(
         model: {name: np.array([row.get(name, np.nan) for row in of], np.float64) for name in names}
         for model, of in rows.items()
     }
-    for name in names:  # of photos that all have it of, among the models that have it at all
+    for (
+        name
+    ) in names:  # a photo counts where every model that has this figure for any photo has it for this one
         has = [of[name] for of in values.values() if np.isfinite(of[name]).any()]
         for one in has:
             one[~np.isfinite(has).all(axis=0)] = np.nan

@@ -93,8 +93,9 @@ class VGG19Features(nn.Module):
         return F.conv2d(x, self.get_buffer(f"w{key}"), self.get_buffer(f"b{key}"))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [0, 1] -> the ReLU output of every tap that the file holds.
+        """(B, 3, H, W) in [0, 1] -> the ReLU output of every tap that the file holds, by its name.
 
+        Tap ``g_n`` is (B, C, H / 2^(g-1), W / 2^(g-1)), where VGG-19 has C = 64, 128, 256, 512, 512 for g = 1 to 5.
         Taps of ``PERCEPTUAL_TAPS`` come at VGG's own width (through the auxiliary layer where distilled).
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
@@ -112,12 +113,20 @@ class VGG19Features(nn.Module):
 
 
 def load_vgg(path: str | Path) -> VGG19Features:
-    """The feature network in a safetensors file, frozen, in evaluation mode."""
+    """The feature network in a safetensors file, frozen, in evaluation mode.
+
+    Raises:
+        FileNotFoundError, ModelError: there is no such file, or none of a VGG-19.
+    """
     return VGG19Features(load_tensors(path)).eval().requires_grad_(False)
 
 
 def perceptual_loss(real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Tensor:
-    """Sum over relu1_1 ... relu5_1 of the mean absolute difference of the features (recurrent, §4.2)."""
+    """Sum over relu1_1 ... relu5_1 of the mean absolute difference of the features (recurrent, §4.2).
+
+    Args:
+        real, fake: as `VGG19Features` gives them; so for the two losses below.
+    """
     return torch.stack([F.l1_loss(fake[tap], real[tap]) for tap in PERCEPTUAL_TAPS if tap in real]).sum()
 
 

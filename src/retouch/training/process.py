@@ -15,7 +15,7 @@ from retouch.writing import lock
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as it did before."""
+    """Collects SIGINT and SIGTERM instead of being ended by them; a second one acts as it did before."""
     caught: list[int] = []
 
     def take(number: int) -> None:
