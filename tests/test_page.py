@@ -1091,6 +1091,28 @@ def test_the_whole_photo_painted_and_a_lost_connection(browser, site):
         assert mask_of(page).all()
 
 
+def test_a_photo_whose_file_is_changed_or_goes_is_not_lost(page, tmp_path):
+    file, data = tmp_path / "photo.jpg", encoded(photo(), "jpeg")
+    file.write_bytes(data)
+    page.set_input_files("#photo-file", file)
+    page.wait_for_selector("#canvas:visible")
+    for then in (lambda: file.write_bytes(b"another"), file.unlink):
+        page.wait_for_selector("#complete:enabled")
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        then()
+        fill(page)
+    page.click("#versions li:first-child button")
+    assert downloaded(page, "#download")[1] == data
+
+
+def test_a_folder_that_is_dropped_is_told(page, tmp_path):
+    send = page.context.new_cdp_session(page).send
+    data = {"items": [], "files": [str(tmp_path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": data})
+    page.wait_for_selector("#welcome-error:has-text('it is a folder')")
+
+
 GIVE = """([kind, bytes, name]) => {
     const data = new DataTransfer();
     if (bytes) data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));

@@ -127,7 +127,16 @@ async function openGiven({ files }, none) {
   if (given.length > 1 && state.current !== before) notice(text("one-at-a-time", { name: given[0].name }));
 }
 
-const openFile = (file, mask) => file && (locked() ? notice(text("not-now")) : open(() => file, file.name, mask));
+/** What a file holds now: browsers read none that was changed, moved or deleted after it was chosen. */
+async function held(file) {
+  try {
+    return await new Response(file.stream()).blob();
+  } catch {
+    throw new service.ServiceError(text("not-read"));
+  }
+}
+
+const openFile = (file, mask) => file && (locked() ? notice(text("not-now")) : open(() => held(file), file.name, mask));
 export const choosePhoto = () => $("#photo-file").click();
 $("#open").onclick = $("#welcome-open").onclick = choosePhoto;
 $("#photo-file").onchange = (event) => {
