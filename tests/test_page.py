@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from files import avif, heic
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from scipy import ndimage
 
 pytest.importorskip("fastapi")
@@ -810,6 +810,24 @@ def test_tiff_paste_and_masks_from_files(page):
     until(page, "document.querySelectorAll('#versions li').length === 1")
     page.wait_for_selector("#working", state="hidden")
     assert downloaded(page, "#download")[0] == "pasted-original.png"
+
+
+def test_the_values_of_a_mask_count_and_not_how_bright_its_file_says_that_they_are(page):
+    """As for the command, whether it is opened, dropped on its photo, or dropped together with it."""
+    hole = np.zeros((240, 320), np.uint8)
+    hole[60:90, 40:200] = 255
+    hole[59, 40:200] = 100  # an edge, which a gamma of 1 shows as white
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    mask, shot = encoded(Image.fromarray(hole), pnginfo=chunks), list(encoded(photo()))
+    for files in ([], [[list(mask), "b-mask.png"]], [[list(mask), "c-mask.png"], [shot, "c.png"]]):
+        open_photo(page, encoded(photo()))
+        if files:
+            page.evaluate(DROP, files)
+        else:
+            page.set_input_files("#mask-file", {"name": "m.png", "mimeType": "image/png", "buffer": mask})
+        until(page, "import('/state.js').then(({ state }) => !state.job && !state.mask.empty)")
+        assert np.array_equal(mask_of(page), hole >= 128)
 
 
 def test_opening_another_photo_loses_nothing(page):

@@ -30,10 +30,10 @@ function open(fetched, fileName, maskBlob = null) {
     const blob = await fetched(signal);
     const photo = await page(blob, signal);
     if (!maskBlob && (await isMask(photo))) {
-      loadMask(await pictureOf(photo.file, signal));
+      loadMask(await pictureOf(photo.file, signal, true));
       return notice(text("mask-taken"));
     }
-    const hole = maskBlob && (await pictureOf(maskBlob, signal).catch((error) => error));
+    const hole = maskBlob && (await pictureOf(maskBlob, signal, true).catch((error) => error));
     signal.throwIfAborted();
     const [, own] = /\.(\w{1,5})$/.exec(fileName) ?? [];
     const original = { ...photo, label: text("original"), suffix: await suffixOf(blob, own) };

@@ -116,7 +116,7 @@ $("#mask-file").onchange = (event) => {
   event.target.value = "";
   if (!file) return;
   const work = async (signal) => {
-    const picture = await pictureOf(file, signal);
+    const picture = await pictureOf(file, signal, true);
     signal.throwIfAborted();
     loadMask(picture);
     if (state.mask.empty) notice(text("mask-black"), true);
