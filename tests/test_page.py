@@ -1303,6 +1303,37 @@ def test_what_is_chosen_is_seen(browser, site, scheme):
         assert (max(light) + 0.05) / (min(light) + 0.05) >= 3
 
 
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 420}, PHONE])
+def test_of_many_results_the_one_that_is_shown_is_in_sight(browser, site, size):
+    with page_at(browser, site.url, viewport=size) as page:
+        open_photo(page, encoded(photo()))
+
+        def number_in_sight():
+            strip = page.locator("#versions").bounding_box()
+            box = page.locator("#versions [aria-current=true]").bounding_box()
+            for side, length in (("x", "width"), ("y", "height")):
+                assert strip[side] <= box[side]
+                assert box[side] + box[length] <= strip[side] + strip[length]
+            return page.inner_text("#versions [aria-current=true]")
+
+        for number in range(1, 7):
+            drag(page, (0.45, 0.5), (0.5, 0.5))
+            fill(page)
+            assert number_in_sight() == f"Result {number}"
+        page.locator("#versions button").first.click()
+        page.click("#undo")
+        assert number_in_sight() == "Result 6"
+        page.click("#redo")
+        assert number_in_sight() == "Original"
+        drag(page, (0.45, 0.5), (0.5, 0.5))
+        page.locator("#versions button").last.scroll_into_view_if_needed()
+        drag(page, (0.45, 0.6), (0.5, 0.6))
+        scrolled = (
+            "(({ scrollTop, scrollLeft }) => scrollTop + scrollLeft)(document.querySelector('#versions'))"
+        )
+        assert page.evaluate(scrolled) > 0  # painting leaves the list where it was scrolled to
+
+
 @pytest.mark.parametrize(("width", "rows"), [(280, 2), (320, 2), (599, 2), (600, 1), (667, 1)])
 def test_all_tools_fit_a_narrow_window(browser, site, width, rows):
     """320: the narrowest phones, and a desktop's window at four times its size; 600 and more: a phone that lies."""

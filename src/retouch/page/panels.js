@@ -93,6 +93,8 @@ for (const output of document.querySelectorAll("output[for]")) {
 export function thumbnails(list, entries) {
   list.hidden = entries.length < 2;
   const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  const chosen = () => [...list.children].findIndex((item) => item.querySelector("[aria-current=true]"));
+  const before = chosen();
   list.replaceChildren(
     ...entries.map(({ thumb, label, current, choose }) => {
       const canvas = make("canvas", { width: 244, height: 184 });
@@ -106,6 +108,8 @@ export function thumbnails(list, entries) {
     }),
   );
   list.children[focused]?.firstElementChild.focus({ preventScroll: true });
+  const scroll = { block: "nearest", inline: "nearest", container: "nearest" }; // of the list alone
+  if (chosen() !== before) list.children[chosen()]?.scrollIntoView(scroll);
 }
 
 /** Ends the choice between several answers. */
