@@ -1033,6 +1033,21 @@ def test_before_and_after_are_zoomed_and_moved_as_the_photo_is(browser, site):
         assert not mask_of(page).any()
 
 
+def test_the_line_between_before_and_after_stays_at_its_thumb(page):
+    """Also where the window's width changes, as when a telephone is turned."""
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.55, 0.5))
+    fill(page)
+    page.click("#compare")
+    drag(page, (0.5, 0.5), (0.8, 0.5))
+    value = float(page.input_value("#divide")) / 1000
+    for width in (400, 1400):
+        page.set_viewport_size({"width": width, "height": 700})
+        place = 20 + value * (width - 40)  # of the thumb's middle
+        line = "import('/state.js').then(({ view }) => view.divide)"
+        until(page, f"{line}.then((divide) => Math.abs(divide * {width} - {place}) < 1)")
+
+
 def test_the_chosen_model_is_remembered(browser, site):
     """Where the browser keeps nothing, or the model is gone, it is the service's own."""
     kept = """localStorage.setItem("retouch-model", '{"name": "%s", "over": "%s"}')"""

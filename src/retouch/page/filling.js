@@ -129,11 +129,14 @@ export function compare(on) {
 $("#compare").onclick = () => compare(!view.before);
 // A browser puts the thumb's middle inside the track by half its width: the line follows it.
 const THUMB = 40;
-$("#divide").oninput = (event) => {
-  const width = event.target.clientWidth;
-  view.divide = (THUMB / 2 + (event.target.value / 1000) * (width - THUMB)) / width;
+function drawLine() {
+  const { clientWidth: width, value } = $("#divide");
+  if (!width) return; // it is hidden
+  view.divide = (THUMB / 2 + (value / 1000) * (width - THUMB)) / width;
   view.draw();
-};
+}
+$("#divide").oninput = drawLine;
+new ResizeObserver(drawLine).observe($("#divide"));
 
 /** Moves the line between before and after to a place on the canvas. */
 export function divide(x) {
