@@ -830,6 +830,27 @@ def test_the_values_of_a_mask_count_and_not_how_bright_its_file_says_that_they_a
         assert np.array_equal(mask_of(page), hole >= 128)
 
 
+def test_a_photo_is_pasted_wherever_the_focus_is(browser, site):
+    """Also on the brush's size, which keeps it after use, and on the line between before and after."""
+    script = """async () => {
+        const canvas = new OffscreenCanvas(64, 48);
+        canvas.getContext("2d").fillRect(0, 0, 64, 48);
+        const blob = await canvas.convertToBlob();
+        await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+    }"""
+    with page_at(browser, site.url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.evaluate(script)
+        for place in ("#size", "#divide"):
+            open_photo(page, encoded(photo()))
+            drag(page, (0.45, 0.5), (0.5, 0.5))
+            fill(page)
+            page.click("#compare")
+            page.focus(place)
+            page.keyboard.press("Control+v")
+            page.wait_for_selector("#canvas[aria-label*='64 × 48']")
+            page.wait_for_selector("#working", state="hidden")
+
+
 def test_opening_another_photo_loses_nothing(page):
     """It is a step like any other: undo goes back to the first photo, its results and what was painted."""
     open_photo(page, encoded(photo()), "first.png")

@@ -145,7 +145,7 @@ $("#photo-file").onchange = (event) => {
   openFile(file);
 };
 addEventListener("paste", (event) => {
-  if (event.target.closest?.("input, dialog")) return;
+  if (event.target.closest?.("input:not([type=range]), dialog")) return;
   openGiven(event.clipboardData, "nothing-pasted");
 });
 addEventListener("dragover", (event) => {
