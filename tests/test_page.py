@@ -755,6 +755,12 @@ def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site)
         assert "PNG, JPEG" in page.inner_text("#welcome-error") and page.is_hidden("#canvas")
 
 
+def test_a_photo_that_browsers_do_not_draw_is_refused_with_its_size(page):
+    data = encoded(Image.new("L", (16385, 2)))
+    page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": data})
+    page.wait_for_selector("#welcome-error:has-text('a photo of 16385 × 2')")
+
+
 @pytest.mark.parametrize("make", [avif, heic])
 def test_photographs_of_telephones_are_shown_turned_and_become_png(page, make):
     tags = Image.Exif()

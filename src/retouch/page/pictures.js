@@ -44,8 +44,9 @@ export async function decoded(blob, signal, raw = false) {
     picture = await createImageBitmap(file, how);
   }
   if (Math.max(picture.width, picture.height) > SIDE) {
+    const size = sizeOf(picture); // which is gone when it is closed
     picture.close();
-    throw new service.ServiceError(text("too-large-screen", { size: sizeOf(picture) }));
+    throw new service.ServiceError(text("too-large-screen", { size }));
   }
   return { picture, file };
 }
