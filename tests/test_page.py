@@ -755,6 +755,32 @@ def test_a_photo_that_the_server_does_not_take_is_refused_at_once(browser, site)
         assert "PNG, JPEG" in page.inner_text("#welcome-error") and page.is_hidden("#canvas")
 
 
+def test_a_phone_shows_the_first_screen_and_the_models_name_whole(browser):
+    with (
+        serving(Settings(model="recurrent-scenes")) as own,
+        page_at(browser, own.url, viewport=PHONE) as page,
+    ):
+        whole = "e => e.scrollHeight <= e.clientHeight && e.scrollWidth <= e.clientWidth"
+        assert page.locator("#welcome").evaluate(whole)
+        assert page.inner_text("#model-name") == "recurrent-scenes"
+        assert page.locator("#model-name").evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+@pytest.mark.parametrize("limit", [{"max_mebibytes": 1}, {"max_megapixels": 0.5}])
+def test_a_photo_beyond_the_limits_is_refused_before_anything_is_painted(browser, limit):
+    with (
+        serving(Settings(model="telea", **limit)) as own,
+        page_at(browser, own.url) as page,
+    ):
+        ready(own)
+        data = encoded(photo(1000, 700))
+        assert len(data) > 1 << 20
+        page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": data})
+        page.wait_for_selector("#welcome-error:has-text('too large for the server')")
+        assert page.is_hidden("#canvas")
+        open_photo(page, encoded(photo()))
+
+
 def test_a_photo_that_browsers_do_not_draw_is_refused_with_its_size(page):
     data = encoded(Image.new("L", (16385, 2)))
     page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": data})

@@ -139,6 +139,7 @@ addEventListener("beforeunload", (event) => {
 
 try {
   const [config] = await Promise.all([service.config(), fetchModels()]);
+  state.limits = config.limits;
   $("#folder").hidden = !config.inputFolder;
   $("#store").hidden = !config.outputFolder;
   if (config.formats.includes("HEIC")) $("#photo-file").accept += ",.heic,.heif,.hif"; // else an iPhone gives a JPEG

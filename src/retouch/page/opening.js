@@ -28,7 +28,9 @@ function open(fetched, fileName, maskBlob = null) {
   complain(null);
   const work = async (signal) => {
     const blob = await fetched(signal);
+    refuse("too_many_bytes", blob.size, state.limits.max_bytes);
     const photo = await page(blob, signal);
+    refuse("too_many_pixels", photo.width * photo.height, state.limits.max_pixels);
     if (!maskBlob && (await isMask(photo))) {
       loadMask(await pictureOf(photo.file, signal, true));
       return notice(text("mask-taken"));
@@ -60,6 +62,11 @@ function open(fetched, fileName, maskBlob = null) {
     $("#canvas").focus({ preventScroll: true });
   };
   return job("reading", work, complain);
+}
+
+/** Refuses a photo that the server would, before anything is painted. */
+function refuse(code, size, most) {
+  if (size > most) throw new service.ServiceError(text(`problem-${code}`));
 }
 
 /** Says what is wrong where one looks: over the photo, or on the first screen. */

@@ -10,6 +10,7 @@ export const state = {
   versions: [], // pages of the album with { label, suffix }: the photo as opened; then every result, with { from, hole, notes, made }
   current: null, // the version that is shown
   model: null, // one of the service's models
+  limits: {}, // the server's: max_bytes of a request, max_pixels of a photo
   job: null, // AbortController of what is going on
 };
 
