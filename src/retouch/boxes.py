@@ -26,7 +26,7 @@ class Limits:
             photograph is completed where its shorter side has ``native`` px, and that is scaled back; a strip is not.
 
     Raises:
-        ModelError: for limits that contradict one another.
+        ModelError: for limits that are no whole numbers, or contradict one another.
     """
 
     native: int
@@ -36,6 +36,12 @@ class Limits:
     whole: bool = False
 
     def __post_init__(self) -> None:
+        numbers = (self.native, self.multiple, self.largest, self.smallest)
+        if not all(isinstance(number, int | np.integer) for number in numbers):
+            raise ModelError(
+                "expected limits in whole numbers of pixels, got native={!r}, multiple={!r}, largest={!r}, "
+                "smallest={!r}".format(*numbers)
+            )
         rising = 16 <= self.native <= self.largest <= LARGEST
         if not rising or self.multiple < 1 or self.native % self.multiple:
             raise ModelError(
