@@ -193,6 +193,7 @@ def test_files_of_one_name_are_apart(mean: Path, tmp_path: Path) -> None:
         ("def predictor(): return 3", "expected predictor() to return a callable with retouch.Limits, got int"),
         ("def predictor(): return max", "retouch.Limits, got builtin_function_or_method without limits"),
         (MEAN.replace("retouch.Limits(native=512, multiple=8, largest=2048)", "512"), "Mean with limits of type int"),
+        (MEAN.replace("    limits =", "    @property\n    def limits(self): 1 / 0 #"), "line 6: expected predictor()"),
         (MEAN.replace("multiple=8", "multiple=7"), "expected limits with native >= 16"),
         (MEAN.replace("native=512", "native=1024 / 2"), "expected limits in whole numbers of pixels, got native=512.0"),
         (MEAN.replace("largest=2048", "largest='2048'"), "multiple=8, largest='2048', smallest=0"),

@@ -82,7 +82,7 @@ def from_python(path: Path, source: bytes) -> OwnPredictor:
         raise ModelError(f"{path}: expected a function predictor(), got none")
     with _told(str(path), "predictor() to return a model"):
         made: Any = build()
-    limits = getattr(made, "limits", None)
+        limits = getattr(made, "limits", None)
     if not callable(made) or not isinstance(limits, Limits):
         lacks = "without limits" if limits is None else f"with limits of type {type(limits).__name__}"
         got = f"{type(made).__name__} {lacks}" if callable(made) else type(made).__name__
