@@ -214,6 +214,23 @@ def test_a_loss_is_not_logged_as_a_metric(tmp_path: Path) -> None:
     assert plots.read_stats(tmp_path) == [{"step": 2, "psnr_loss": -2.0, "ssim_loss": 0.2}]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+@pytest.mark.parametrize("lines", [1, 100])
+def test_a_disk_that_fills_up_under_the_logs_is_one_line(
+    lines: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = {"step": 2, "images": 8, "seconds": 1.0, "sums": {}, "counts": {}}
+    hook = threading.excepthook
+    full = pytest.raises(TrainingError, match=r"expected to write logs, got .*No space left")
+    with full, logs(tmp_path, state, quiet=False) as log:
+        (events,) = (tmp_path / "tensorboard").iterdir()
+        (tmp_path / "full").symlink_to("/dev/full")
+        (tmp_path / "full").replace(events)  # at once: TensorBoard's thread writes whenever it likes
+        for _ in range(lines):
+            log(8.0, {})
+    assert threading.excepthook is hook and capfd.readouterr().err == ""
+
+
 def test_a_seed_gives_a_run_and_another_seed_another(photos: str, tmp_path: Path) -> None:
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
         torch.rand(seed + len(name))  # whatever was drawn before

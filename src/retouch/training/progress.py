@@ -1,8 +1,9 @@
 """What a person sees of a training run: a progress bar (lines without a terminal), logs, sample grids."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,25 @@ def logs(
         except OSError as error:
             raise TrainingError(f"{run}: expected to write logs, got {error}") from error
 
-    with closing(writer):
-        yield log
+    with _unsaid():
+        try:
+            yield log
+        finally:
+            try:
+                writer.close()
+            except OSError as error:
+                raise TrainingError(f"{run}: expected to write logs, got {error}") from error
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keeps a full disk, which TensorBoard's thread hands on, from being told by that thread's traceback too."""
+    before = threading.excepthook
+    threading.excepthook = lambda ended: None if isinstance(ended.exc_value, OSError) else before(ended)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _truncate(stats: Path, step: int) -> None:
