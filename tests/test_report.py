@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -397,16 +398,22 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert len(figure.axes[0].get_legend().get_texts()) == len(NAMES)
 
 
-@pytest.mark.parametrize("times", [(0.39, 0.68), (0.05, 3.0), (2.0, 2.0)])
+@pytest.mark.parametrize(
+    "times", [(0.39, 0.68), (0.05, 3.0), (2.0, 2.0), (0.0721, 0.201), (0.06, 0.4), (2.0, 19.0), (0.1, 0.105)]
+)
 def test_times_can_be_read_off(times: tuple[float, float]) -> None:
     rows = [row(p, name, 20.0 + p, seconds=s) for name, s in zip("ab", times, strict=True) for p in range(2)]
-    figure = plots.by_time(summary.groups(rows), "ab", ["psnr"])
+    figure = plots.by_time(summary.groups(rows), "ab", ["psnr", "psnr"])
+    plots.png(figure)  # which lays it out
     axis = figure.axes[0].xaxis
     low, high = axis.get_view_interval()
     ticks = [*zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True),
              *zip(axis.get_minorticklocs(), axis.get_minorticklabels(), strict=True)]  # fmt: skip
-    shown = {text.get_text() for place, text in ticks if low <= place <= high} - {""}
-    assert len(shown) >= 2 and all(re.fullmatch(r"[\d.]+", text) for text in shown)
+    shown = [text for place, text in sorted(ticks, key=lambda one: one[0]) if low <= place <= high]
+    shown = [text for text in shown if text.get_text()]
+    assert len(shown) >= 2 and all(re.fullmatch(r"[\d.]+", text.get_text()) for text in shown)
+    boxes = [text.get_window_extent() for text in shown]
+    assert all(right.x0 - left.x1 > 10 for left, right in itertools.pairwise(boxes)), "labels touch"
 
 
 def test_runs_of_one_name_are_all_shown(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def by_hole(rows: Sequence[Row], models: Sequence[str], names: Sequence[str]) ->
 def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]) -> Any:
     """Median seconds a photo against the mean: a colour per model, a marker per kind of hole."""
     figure, axes = _figure(1, len(names), 3.6)
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     for axis, name in zip(axes, names, strict=True):
         for place, group in enumerate(groups):
             for number, model in enumerate(models):
@@ -109,7 +111,11 @@ def by_time(groups: Sequence[Group], models: Sequence[str], names: Sequence[str]
         axis.margins(x=0.15, y=0.15)
         axis.xaxis.set_major_formatter("{x:g}")
         low, high = axis.get_xlim()
-        axis.xaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")  # no power of ten may lie between
+        axis.xaxis.set_minor_formatter("")
+        if high < 10 * low:  # no power of ten may lie between, and of its tenths none or too many
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        elif high < 100 * low:  # perhaps one alone, by which nothing can be read off
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for number, model in enumerate(models):
         axes[0].plot([], [], "o", color=f"C{number % 10}", label=_label(model))
     for place, group in enumerate(groups):
