@@ -566,7 +566,7 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
         return call
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "save_file", failing(checkpoints.save_file))
+        patched.setattr(Path, "write_bytes", failing(Path.write_bytes))
         patched.setattr(checkpoints, "_flush", failing(checkpoints._flush))
         patched.setattr(Path, "rename", failing(Path.rename))
         patched.setattr(checkpoints.shutil, "rmtree", failing(checkpoints.shutil.rmtree))
@@ -578,6 +578,12 @@ def test_whatever_fails_while_writing_a_whole_checkpoint_is_left(
         assert torch.equal(tensors["w"], torch.full((3,), float(state["step"])))
     write_checkpoint(tmp_path, STATE | {"step": 3}, weights(3))
     assert [left.name for left in (tmp_path / "checkpoint").iterdir()] == ["0000000003"]
+
+
+def test_whoever_may_read_the_folder_may_read_a_checkpoint(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, STATE, {"generator": {"w": torch.ones(3)}})
+    files = [path for path in (tmp_path / "checkpoint").rglob("*") if path.is_file()]
+    assert len({path.stat().st_mode for path in files}) == 1 and len(files) == 2
 
 
 def test_a_full_disk_is_not_left_fuller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
