@@ -26,6 +26,7 @@ from processes import alive, descendants
 
 from retouch import engine, jsonl, masks, metrics
 from retouch import image as images
+from retouch.batch.pairs import plan
 from retouch.cli import main
 from retouch.errors import DataError, MaskError, ModelError, RetouchError
 from retouch.evaluation import cases, results
@@ -769,6 +770,24 @@ def test_folders_of_any_bytes_are_measured_and_gone_on_with(data: Path, tmp_path
     asked = settings(data, tmp_path / "out", model=(str(pictures),), masks=(str(masks),))
     first, again = evaluate.evaluate(asked), evaluate.evaluate(asked)
     assert (first.failures, again.made, again.found) == (0, 0, first.made)
+
+
+@pytest.mark.parametrize("by_shard", [True, False])
+def test_masks_of_a_folder_of_shards_pair_here_and_in_a_batch(
+    data: Path, tmp_path: Path, by_shard: bool
+) -> None:
+    shards, masks = tmp_path / "shards", tmp_path / "masks"
+    shards.mkdir()
+    for number in range(2):
+        name = "0.png" if by_shard else f"{number}.png"  # the same in both, or not
+        write_shard(shards / f"{number}.tar", {name: (data / f"{number}.png").read_bytes()})
+    write_masks("center", shards, masks, ratio=None, seed=0, overwrite=False)
+    assert len(plan(str(shards), str(masks), "out", "telea").jobs) == 2
+    if not by_shard:  # also where they lie without their shards
+        for path in masks.glob("*/*.png"):
+            path.rename(masks / path.name)
+    asked = settings(shards, tmp_path / "out", masks=(str(masks),))
+    assert evaluate.evaluate(asked).made == 2
 
 
 # ---- evaluations side by side -----------------------------------------------------------------------------

@@ -48,6 +48,8 @@ def write_masks(
 ) -> tuple[list[float], list[str]]:
     """Draws a mask for each photo of a folder, ``OUTPUT/NAME.png`` for its NAME.EXT: the one that ``evaluate`` draws.
 
+    Of a shard in that folder they are ``OUTPUT/SHARD.tar/NAME.png``, as ``batch`` pairs them.
+
     Args:
         progress: called with photos done, all photos, failures.
 
@@ -63,7 +65,7 @@ def write_masks(
     index = sources.index((os.fspath(photos),), beside=[Path(output)])
     targets: dict[Path, sources.Source] = {}
     for source in index:
-        name = PurePath(source.name or os.path.relpath(source.path, photos))
+        name = PurePath(os.path.relpath(source.path, photos), source.name)
         if name.is_absolute() or ".." in name.parts:
             raise DataError(f"{source.label}: expected a name inside of the output, got {name}")
         target = Path(output, name).with_suffix(".png")

@@ -224,7 +224,7 @@ def named_as(source: Source, folder: str, fingerprint: str) -> str:
     """
     there = _pictures_in(folder, fingerprint)
     # é is one character, or two, as on a Mac
-    named = unicodedata.normalize("NFC", source.name or source.path)
+    named = unicodedata.normalize("NFC", os.path.join(source.path, source.name))
     parts = PurePath(named).with_suffix("").parts
     keys = ["/".join(parts[start:]) for start in range(len(parts))]
     found = next((there[key] for key in keys if key in there), [])
