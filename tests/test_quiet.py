@@ -73,6 +73,15 @@ def test_filters_that_others_set_meanwhile_stay() -> None:
         assert list(warnings.filters) == [("error", None, ResourceWarning, None, 0), *before]
 
 
+def test_a_filter_of_a_caller_that_is_like_ours_stays() -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        before = list(warnings.filters)
+        with quiet.pillow:
+            pass
+        assert list(warnings.filters) == before
+
+
 def test_an_error_puts_settings_back() -> None:
     level = cv2.utils.logging.getLogLevel()
     with pytest.raises(KeyError), quiet.opencv, quiet.opencv:

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import cast
 
 import cv2
@@ -54,8 +54,7 @@ def _reading_with_pillow() -> Iterator[None]:
     finally:
         PngImagePlugin.MAX_TEXT_CHUNK = before
         for there in (filters, cast(list[object], warnings.filters)):  # another list by now, perhaps
-            with suppress(ValueError):
-                there.remove(silent)
+            there[:] = [one for one in there if one is not silent]  # a caller may have its like
 
 
 @contextmanager

@@ -96,20 +96,16 @@ def fingerprint(sources: Sequence[Source], *, contents: bool = False) -> str:
 
     Args:
         contents: over what the files hold too: uncompressed pictures of one size are files of one size.
-
-    Raises:
-        OSError: contents are asked for, and a file cannot be read.
     """
     digest = hashlib.sha256()
     for source in sources:
-        size = source.size
-        if size < 0:
-            with suppress(OSError):  # a link to nothing, say: who reads it will tell
-                size = os.path.getsize(source.path)
+        size, content = source.size, b""
+        with suppress(OSError):  # a link to nothing, say: who reads it will tell
+            size = os.path.getsize(source.path) if size < 0 else size
+            content = hashlib.sha256(read_bytes(source)).digest() if contents else b""
         line = f"{Path(source.path).name}\0{source.name}\0{source.offset}\0{size}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))  # names may be any bytes
-        if contents:
-            digest.update(hashlib.sha256(read_bytes(source)).digest())
+        digest.update(content)
     return digest.hexdigest()
 
 

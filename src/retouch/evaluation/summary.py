@@ -149,9 +149,7 @@ def _group(
         model: {name: np.array([row.get(name, np.nan) for row in of], np.float64) for name in names}
         for model, of in rows.items()
     }
-    for (
-        name
-    ) in names:  # a photo counts where every model that has this figure for any photo has it for this one
+    for name in names:  # only photos of which every model has the figure, but for models that never have it
         has = [of[name] for of in values.values() if np.isfinite(of[name]).any()]
         for one in has:
             one[~np.isfinite(has).all(axis=0)] = np.nan

@@ -36,9 +36,9 @@ class ModelStore:
         self._loaded: dict[str, Model] = {}
         self._locks = {name: threading.Lock() for name in self.names}
 
-    def is_ours(self, name: str) -> bool:
-        """Whether a known name is that of a shipped model or classical method, and not of the owner's own file."""
-        return self._sources[name] == name
+    def is_own(self, name: str) -> bool:
+        """Whether a known name is that of the owner's own file, which may be named as a shipped model is."""
+        return self._sources[name] != name
 
     def known(self, name: str | None) -> str:
         """The name of a model on the list; None is the current one.

@@ -86,9 +86,10 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
     shipped = cards.cards()
     described = []
     for name in store.names:
-        loaded, ours = store.loaded(name), store.is_ours(name)
-        card = loaded.card if loaded else shipped.get(name) if ours else None
-        classical = CLASSICAL.get(name) if ours else None
+        loaded, own = store.loaded(name), store.is_own(name)
+        card = loaded.card if loaded else shipped.get(name)
+        classical = None if own else CLASSICAL.get(name)
+        quality = list(card.quality) if card else _baseline(name, shipped.values()) if classical else []
         summary = str(classical.__doc__).splitlines()[0] if classical else "a model of your own"
         described.append(
             schema.ModelAnswer(
@@ -99,12 +100,8 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
                 several=_several(loaded, card),
                 good_for=card.good_for if card else summary,
                 licence=card.licence if card else "",
-                bytes=cards.weights_size(name) if ours and name in shipped else 0,
-                quality=list(card.quality)
-                if card
-                else _baseline(name, shipped.values())
-                if classical
-                else [],
+                bytes=cards.weights_size(name) if name in shipped and not own else 0,
+                quality=quality,
             )
         )
     return described
