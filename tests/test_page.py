@@ -573,6 +573,13 @@ def test_variants_stand_side_by_side(browser):
         assert abs(result_of(page)[1][hole].mean() - 0.9 * 255) < 2
         answers.nth(0).click()
         assert abs(result_of(page)[1][hole].mean() - 0.1 * 255) < 2
+        page.click("#versions li:first-child button")  # looked at the photo; another answer, and back to the photo
+        answers.nth(1).click()
+        assert abs(result_of(page)[1][hole].mean() - 0.5 * 255) < 2
+        page.click("#undo")
+        assert page.locator("#versions [aria-current=true]").inner_text() == "Original"
+        page.click("#redo")
+        assert abs(result_of(page)[1][hole].mean() - 0.5 * 255) < 2
         drag(page, (0.3, 0.5), (0.35, 0.5))
         assert page.is_hidden("#answers")
         assert page.locator("#versions li").count() == 2
@@ -709,7 +716,14 @@ def test_progress_and_cancel(browser):
         drag(page, (0.1, 0.5), (0.9, 0.5))
         hole = mask_of(page)
         page.focus("#canvas")
+        uploads: list[Any] = []
+        page.route("**/inpaint", lambda route: uploads.append(route))
         page.keyboard.press("Enter")
+        page.wait_for_selector("#working:visible")
+        assert page.inner_text("#working-text").startswith("Sending")
+        while not uploads:
+            page.wait_for_timeout(20)
+        uploads[0].continue_()
         until(page, "/: [1-9]/.test(document.querySelector('#working-text').textContent)")
         assert page.is_disabled("#complete") and page.is_disabled("#open")
         page.click("#cancel")

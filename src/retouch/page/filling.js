@@ -23,8 +23,8 @@ export async function complete() {
   if (state.mask.empty) return notice(text("empty"));
   pickOff();
   compare(false);
-  const progress = (done, total) => total && working(text("filling", { done, total }), done, total);
-  await job("waiting", async (signal) => {
+  const progress = (done, total) => working(text(total ? "filling" : "waiting", { done, total }), done, total);
+  await job("sending", async (signal) => {
     const from = state.current;
     const chosen = options();
     const mask = await state.mask.png();
@@ -71,6 +71,8 @@ function accept(made, origin) {
   });
   if (made.length < 2) return;
   const pick = (chosen) => {
+    const was = state.current; // the result, or another version that was looked at meanwhile
+    if (was !== result) steps.push({ undo: () => show(was), redo: () => show(result), bytes: 0 });
     Object.assign(result, { ...chosen, label: result.label, layer: null });
     show(result);
     thumbnails(

@@ -100,7 +100,8 @@ export async function adjusted(mask, operate, pixels, signal) {
 /**
  * Completes a photo; `filled` is a layer of what was completed before, or null. Aborting the signal closes the
  * connection, which ends the work on the server.
- * Returns { blobs, seconds, model, notes }; `progress(done, total)` is called on the way.
+ * Returns { blobs, seconds, model, notes }; `progress(done, total)` is called when all is sent, with (0, 0), and on
+ * the way.
  */
 export async function complete(photo, mask, filled, options, progress, signal) {
   const form = new FormData();
