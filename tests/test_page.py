@@ -479,25 +479,23 @@ def test_models_are_chosen_at_a_glance(browser, tiny_model):
             return e.textContent;
         }"""
         assert page.evaluate(above, "telea") == page.evaluate(above, "recurrent-scenes")
-        assert page.evaluate(above, "telea") == page.evaluate(above, "shift-map")
-        assert "dB" not in page.inner_text(".model-card:has([value=shift-map])")  # of other photographs
+        assert page.evaluate(above, "telea") == page.evaluate(above, "patchmatch")
         assert page.evaluate(above, "search-faces-mse") == page.evaluate(above, "glcic-faces")
         figures = page.locator(
             "h3:first-child ~ .model-card:has(~ h3 + .model-card [value=recurrent-faces]) .figure"
         )
         figures = [float(text.split()[0]) for text in figures.all_inner_texts() if "dB" in text]
-        assert len(figures) == 5 and figures == sorted(figures, reverse=True)
+        assert len(figures) == 6 and figures == sorted(figures, reverse=True)
         assert page.evaluate("document.activeElement.value") == "tiny"
         assert "searches" in page.inner_text(".model-card:has([value=search-faces-mse])")
         page.check("[value=telea]")
         assert page.inner_text("#model-name") == "telea"
-        for name in ("tiny", "telea", "shift-map", "dcgan-faces"):
+        for name in ("tiny", "telea", "dcgan-faces"):
             page.click(f".model-card:has([value={name}]) summary")
         assert page.is_checked("[value=telea]")  # looking is not choosing
         shown = page.inner_text(".model-card:has([value=tiny])")
         assert "PSNR" in shown and "0.900" in shown and "0.800" not in shown
         assert "200 photos" in page.inner_text(".model-card:has([value=telea])")
-        assert "scenes256/val, a sample, 5 photos" in page.inner_text(".model-card:has([value=shift-map])")
         dcgan = page.inner_text(".model-card:has([value=dcgan-faces])")
         assert "a hole in the middle, 25\xa0% of the photo" in dcgan and "faces/val, 1000 photos" in dcgan
         page.keyboard.press("Escape")
@@ -573,7 +571,9 @@ def test_variants_stand_side_by_side(browser):
         assert abs(result_of(page)[1][hole].mean() - 0.9 * 255) < 2
         answers.nth(0).click()
         assert abs(result_of(page)[1][hole].mean() - 0.1 * 255) < 2
-        page.click("#versions li:first-child button")  # looked at the photo; another answer, and back to the photo
+        page.click(
+            "#versions li:first-child button"
+        )  # looked at the photo; another answer, and back to the photo
         answers.nth(1).click()
         assert abs(result_of(page)[1][hole].mean() - 0.5 * 255) < 2
         page.click("#undo")

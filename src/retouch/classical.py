@@ -5,26 +5,25 @@
   inpainting", 2001 (OpenCV).
 - ``fsr``: J. Seiler, M. Jonscher, M. Schöberl, A. Kaup, "Resampling images to a regular grid from a
   non-regular subset of pixel positions using frequency selective reconstruction", 2015 (OpenCV xphoto).
-- ``shift-map``: K. He, J. Sun, "Statistics of patch offsets for image completion", 2012 (OpenCV xphoto).
+- ``patchmatch``: C. Barnes, E. Shechtman, A. Finkelstein, D. Goldman, "PatchMatch: a randomized correspondence
+  algorithm for structural image editing", 2009 (`retouch.patchmatch`).
 - ``biharmonic``: S. Damelin, N. Hoang, "On surface completion and image inpainting by biharmonic functions",
   2018 (scikit-image, in the extra ``report``).
 
-OpenCV's four work on 8 bits per channel: also in the hole of a 16-bit photo. All are deterministic; none
-uses the seed.
+OpenCV's three work on 8 bits per channel: also in the hole of a 16-bit photo. Only PatchMatch uses the seed, and has
+several answers.
 """
 
-import io
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from retouch import patchmatch as patches
 from retouch.boxes import Limits
 from retouch.engine import Predictor
 from retouch.errors import ModelError, needs
@@ -64,6 +63,26 @@ class Classical:
         return answer
 
 
+@dataclass(frozen=True, slots=True)
+class PatchMatch:
+    """Objects and other large holes: made of what surrounds them, and as sharp as that.
+
+    With each seed it has other answers; known pixels come back as they went in.
+    """
+
+    answer: int = 0
+    limits: ClassVar[Limits] = Limits(512, 1, 1024, SMALLEST)
+
+    def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats:
+        """(B, 3, h, w), (B, 1, h, w) -> (B, 3, h, w); a window in which nothing is known becomes mid-grey."""
+        fill = partial(patches.fill, seed=(seed, self.answer))
+        return Classical(self.limits, fill)(image, hole, seed=seed)
+
+    def variants(self, count: int) -> "list[PatchMatch]":
+        """One predictor for each of so many answers, in no order."""
+        return [replace(self, answer=answer) for answer in range(count)]
+
+
 def telea() -> Predictor:
     """Thin scratches and small spots, at once: fast marching from the border inwards."""
     return Classical(Limits(256, 1, 1024, SMALLEST), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_TELEA))
@@ -80,11 +99,6 @@ def fsr() -> Predictor:
     The best profile took 15 to 30 times as long and came out no better on photographs with stroke masks.
     """
     return Classical(Limits(256, 1, 512, SMALLEST), _fsr)
-
-
-def shift_map() -> Predictor:
-    """Repeating textures: known pixels moved by their most frequent offsets. Slow: up to a minute a window."""
-    return Classical(Limits(256, 1, 512), _shift_map)
 
 
 def biharmonic() -> Predictor:
@@ -108,7 +122,7 @@ CLASSICAL: dict[str, Callable[[], Predictor]] = {
     "telea": telea,
     "navier-stokes": navier_stokes,
     "fsr": fsr,
-    "shift-map": shift_map,
+    "patchmatch": PatchMatch,
     "biharmonic": biharmonic,
 }
 
@@ -128,57 +142,12 @@ def _inpaint(rgb: Floats, hole: Bools, algorithm: int) -> Floats:
 
 
 def _fsr(rgb: Floats, hole: Bools) -> Floats:
-    """OpenCV's xphoto, whose mask is inverted: non-zero = known."""
+    known = np.where(hole, np.uint8(0), np.uint8(255))  # OpenCV's xphoto has its mask inverted
     filled = np.zeros(rgb.shape, np.uint8)
     try:
-        cv2.xphoto.inpaint(_bytes(rgb), _known(hole), filled, cv2.xphoto.INPAINT_FSR_FAST)
+        cv2.xphoto.inpaint(_bytes(rgb), known, filled, cv2.xphoto.INPAINT_FSR_FAST)
     except cv2.error as error:
-        raise ModelError(f"expected OpenCV to fill {_size(hole)}, got: {_one_line(str(error))}") from error
+        reason = " ".join(str(error).split())
+        size = f"{hole.shape[1]} x {hole.shape[0]} px"
+        raise ModelError(f"expected OpenCV to fill {size}, got: {reason}") from error
     return _floats(filled)
-
-
-# OpenCV 5.0's shift-map sorts with a comparison that contradicts itself, and so reads beyond its arrays: its
-# answer depends on what lies there, and it may crash. In a process of its own, on memory that is filled with a
-# constant (glibc's MALLOC_PERTURB_), it answers the same each time, and a crash is an error like others.
-SHIFT_MAP = """
-import io, sys
-import cv2
-import numpy as np
-cv2.setNumThreads(1)
-given = np.load(io.BytesIO(sys.stdin.buffer.read()))
-filled = np.zeros_like(given["lab"])
-cv2.xphoto.inpaint(given["lab"], given["known"], filled, cv2.xphoto.INPAINT_SHIFTMAP)
-np.save(sys.stdout.buffer, filled)
-"""
-
-
-def _shift_map(rgb: Floats, hole: Bools) -> Floats:
-    """In CIELAB, as OpenCV asks. Pixels that no offset fits come back as 0, 0, 0: these get Telea's fill."""
-    given = io.BytesIO()
-    np.savez(given, lab=cv2.cvtColor(_bytes(rgb), cv2.COLOR_RGB2LAB), known=_known(hole))
-    ended = subprocess.run(
-        [sys.executable, "-P", "-c", SHIFT_MAP],
-        input=given.getvalue(),
-        capture_output=True,
-        check=False,
-        env=os.environ | {"MALLOC_PERTURB_": "85"},
-    )
-    if ended.returncode:
-        reason = _one_line(ended.stderr.decode(errors="replace")[-300:]) or f"exit status {ended.returncode}"
-        raise ModelError(f"expected OpenCV's shift-map to fill {_size(hole)}, got: {reason}")
-    lab = np.load(io.BytesIO(ended.stdout))
-    filled = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-    left = (lab == 0).all(axis=-1, keepdims=True)  # no colour of RGB: its a and b are about 128
-    return np.where(left, _inpaint(rgb, hole, cv2.INPAINT_TELEA), _floats(filled))
-
-
-def _known(hole: Bools) -> Bytes:
-    return np.where(hole, np.uint8(0), np.uint8(255))
-
-
-def _size(hole: Bools) -> str:
-    return f"{hole.shape[1]} x {hole.shape[0]} px"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

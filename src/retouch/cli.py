@@ -59,7 +59,7 @@ def complete(
         feather: Width of the band inside the hole that meets the photo, in pixels.
         blend: How the two meet; none pastes.
         search: For models that search: from where.
-        variants: Completions that are wanted, best first; several are NAME-completed-1.EXT, ...
+        variants: Completions that are wanted; several are NAME-completed-1.EXT, ...
         threads: Cores that the model may use; all by default.
         overwrite: Replace the output if it exists.
     """

@@ -111,8 +111,8 @@ def run(
     as bytes, is copied byte for byte if the output has its format.
 
     Args:
-        variants: different completions that are wanted, the best first; a deterministic model has one. More than
-            one are written to ``output`` with -1, -2, ... before its suffix.
+        variants: different completions that are wanted, of models that search the best first; a deterministic
+            model has one. More than one are written to ``output`` with -1, -2, ... before its suffix.
     """
     started = time.perf_counter()
     if _same(image, mask):

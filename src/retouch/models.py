@@ -126,8 +126,8 @@ class Model:
             image: path, PIL image or array ((H, W) or (H, W, C), uint8 or uint16); never written to.
             mask_image: the same size; white (>= 128) is filled. In an array of bool, True is filled.
             seed: for models that draw random numbers.
-            num_images: how many completions are wanted, the best first; a deterministic model has one and
-                returns that.
+            num_images: how many completions are wanted, of models that search the best first; a deterministic model
+                has one and returns that.
             dilate: first grow the hole by so many pixels.
             feather: for ``blend="feather"``, width in pixels of the band inside the hole that meets the known ones.
             blend: how it meets them: ``"none"``, ``"feather"`` or ``"poisson"``.
@@ -157,9 +157,10 @@ class Model:
         ]
 
     def answers(self, count: int) -> list[Predictor]:
-        """A Predictor for each of at most ``count`` different answers, the best first; a deterministic model has one.
+        """A Predictor for each of at most ``count`` different answers; a deterministic model has one.
 
-        A photo of many windows gets, as its n-th completion, every window's n-th best.
+        Models that search put the best first: a photo of many windows gets, as its n-th completion, every window's
+        n-th best.
         """
         variants = getattr(self.predictor, "variants", None)
         return [self.predictor] if variants is None else list(variants(count))

@@ -51,7 +51,7 @@ function shared(models) {
 function card(model, row, checked, choose) {
   const input = make("input", { type: "radio", name: "model", value: model.name, checked, onchange: () => choose(model) });
   const seconds = recall("seconds")?.[model.name];
-  const pace = seconds ? text("took", { seconds: seconds.toFixed(1) }) : model.several ? text("slow") : "";
+  const pace = seconds ? text("took", { seconds: seconds.toFixed(1) }) : model.several && !model.classical ? text("slow") : "";
   const about = [
     model.current ? text("own") : "",
     model.classical ? text("classical") : model.bytes ? text("size", { megabytes: (model.bytes / 1e6).toFixed(1) }) : "",

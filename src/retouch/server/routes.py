@@ -1,7 +1,7 @@
 """The routes that take no pictures: models, folders, the server's state."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +12,7 @@ import retouch
 from retouch import cards, heif
 from retouch.classical import CLASSICAL
 from retouch.decode import kind_of
-from retouch.engine import BLENDS
+from retouch.engine import BLENDS, Predictor
 from retouch.methods import METHODS
 from retouch.models import Model
 from retouch.photo import READ
@@ -97,7 +97,7 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
                 current=name == store.current,
                 loaded=loaded is not None,
                 classical=classical is not None,
-                several=_several(loaded, card),
+                several=_several(loaded, card, classical),
                 good_for=card.good_for if card else summary,
                 licence=card.licence if card else "",
                 bytes=cards.weights_size(name) if name in shipped and not own else 0,
@@ -113,9 +113,13 @@ def _baseline(name: str, shipped: Iterable[cards.Card]) -> list[dict[str, str | 
     return next(filter(None, of_each), [])
 
 
-def _several(loaded: Model | None, card: cards.Card | None) -> bool:
+def _several(
+    loaded: Model | None, card: cards.Card | None, classical: Callable[[], Predictor] | None
+) -> bool:
     if loaded is not None:
         return len(loaded.answers(2)) > 1
+    if classical is not None:
+        return hasattr(classical, "variants")
     return card is not None and card.method in METHODS and METHODS[card.method].searches
 
 
