@@ -1,5 +1,7 @@
 """Metrics: against scikit-image and torchmetrics, by hand, and against frozen values."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -205,6 +207,26 @@ def test_shapes_that_do_not_fit_are_named(
     region = None if hole is None else np.zeros(hole, np.bool_)
     with pytest.raises(ImageError, match=r"expected .*got"):
         METRICS["psnr"](np.zeros(image, np.float32), np.zeros(completion, np.float32), region)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (lambda x: np.rint(x * 255).astype(np.uint8), "uint8"),
+        (lambda x: x * 255, "0 to 255"),
+        (lambda x: x * 2 - 1, "-1 to 1"),
+        (lambda x: np.where(x == 0, np.nan, x), "nan to nan"),
+    ],
+)
+def test_pixels_of_other_units_are_named(wrong: Callable[[np.ndarray], np.ndarray], got: str) -> None:
+    """Bytes would wrap around as they are subtracted; a pixel that is no number would not count."""
+    image = np.zeros((1, 3, 16, 16), np.float32)
+    image[:, :, 8:] = 1
+    hole = np.ones((1, 1, 16, 16), np.bool_)
+    for pictures in ((image, wrong(image)), (wrong(image), image)):
+        for measured in (METRICS["psnr"], lambda a, b: metrics.measure(a, b, hole)):
+            with pytest.raises(ImageError, match=rf"^expected floats in \[0, 1\], got {got}$"):
+                measured(*pictures)
 
 
 def test_a_metric_says_what_it_cannot_do(hole: np.ndarray) -> None:

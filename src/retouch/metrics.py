@@ -169,8 +169,8 @@ class Metric:
         """(B,) float64.
 
         Raises:
-            ImageError: shapes that do not fit, a hole where the metric has none, or no network for one that
-                needs it.
+            ImageError: shapes that do not fit, pixels that are no floats in [0, 1], a hole where the metric has
+                none, or no network for one that needs it.
         """
         if self.map is None or (hole is not None and not self.regional):
             what = "a feature network" if self.map is None else "the whole image"
@@ -255,7 +255,7 @@ def measure(image: Pixels, completion: Pixels, hole: Hole) -> dict[str, Values]:
     """All of ``METRICS`` in all regions: name, ``name_hole``, ``name_band`` -> (B,) float64.
 
     Raises:
-        ImageError: shapes that do not fit one another.
+        ImageError: shapes that do not fit one another, or pixels that are no floats in [0, 1].
     """
     _check(image, completion, hole)
     holes = dict(zip(REGIONS, (None, hole, band(hole)), strict=True))
@@ -284,6 +284,12 @@ def _check(image: Pixels, completion: Pixels, hole: Hole | None) -> None:
     fitting = (image.shape[0], 1, *image.shape[2:])
     if hole is not None and hole.shape != fitting:
         raise ImageError(f"expected a hole of shape {fitting}, got {hole.shape}")
+    for pixels in (image, completion):
+        if pixels.dtype.kind != "f":
+            raise ImageError(f"expected floats in [0, 1], got {pixels.dtype}")
+        low, high = float(pixels.min(initial=0)), float(pixels.max(initial=1))
+        if not (low >= 0 and high <= 1):  # also where one is not a number
+            raise ImageError(f"expected floats in [0, 1], got {low:g} to {high:g}")
 
 
 # ---- distances between sets of features -------------------------------------------------------------------
