@@ -252,6 +252,9 @@ def test_frechet_distance_is_torchmetrics() -> None:
     expected = float(_compute_fid(*moments[0], *moments[1]))
     assert metrics.frechet_distance(real, fake) == pytest.approx(expected, abs=1e-4)
     assert metrics.frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
+    one, other = real[:, :1], fake[:, :1]  # a single feature: by hand
+    expected = (one.mean() - other.mean()) ** 2 + (one.std(ddof=1) - other.std(ddof=1)) ** 2
+    assert metrics.frechet_distance(one, other) == pytest.approx(expected)
 
 
 def test_kernel_distance_is_torchmetrics() -> None:

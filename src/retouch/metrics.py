@@ -307,7 +307,7 @@ def frechet_distance(real: Floats, fake: Floats) -> float:
     """
     real, fake = _features(real, fake)
     mean = real.mean(axis=0) - fake.mean(axis=0)
-    a, b = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
+    a, b = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (real, fake))
     # tr sqrt(a b) through symmetric matrices: sqrt(a) b sqrt(a) has the eigenvalues of a b.
     values, vectors = np.linalg.eigh(a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
