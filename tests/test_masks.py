@@ -116,6 +116,12 @@ def test_shares_fill_the_bin(kind):
 
 
 @EACH_KIND
+def test_a_size_in_numpys_small_integers(kind):
+    side = np.uint8(200)  # side * side is 64 in 8 bits
+    assert np.array_equal(draw(kind, side, side, seed=0), draw(kind, 200, 200, seed=0))
+
+
+@EACH_KIND
 def test_empty_and_full_only_when_asked(kind):
     assert not draw(kind, 20, 30, ratio=(0.0, 0.0), seed=0).any()
     assert draw(kind, 20, 30, ratio=(1.0, 1.0), seed=0).all()
@@ -251,8 +257,9 @@ def test_parse_ratio_refuses(text):
     [
         ({"kind": "stroke"}, "unknown mask kind 'stroke': did you mean 'strokes'"),
         ({"kind": "zzz"}, "expected one of center, rectangle, strokes"),
-        ({"height": 0}, "at least 1x1 pixels, got 20x0"),
-        ({"width": -3}, "at least 1x1 pixels, got -3x10"),
+        ({"height": 0}, "height: expected a whole number of at least 1, got 0"),
+        ({"width": -3}, "width: expected a whole number of at least 1, got -3"),
+        ({"width": 20.0}, "width: expected a whole number of at least 1, got 20.0"),
         ({"ratio": (0.3, 0.2)}, "0 <= lo <= hi <= 1, got 0.3-0.2"),
         ({"ratio": (-0.1, 0.2)}, "0 <= lo <= hi <= 1"),
         ({"ratio": (0.1, 1.2)}, "0 <= lo <= hi <= 1"),

@@ -47,14 +47,14 @@ def draw(
         (height, width) bool, True = missing.
 
     Raises:
-        MaskError: an unknown kind, a size below 1, a ratio that is not a bin, a negative seed, or a bin that
-            no hole of this kind and size can meet (such as 10-12 % of 2 x 2 pixels).
+        MaskError: an unknown kind, a size below 1 or not whole, a ratio that is not a bin, a negative seed, or a
+            bin that no hole of this kind and size can meet (such as 10-12 % of 2 x 2 pixels).
     """
     entry = KINDS.get(kind)
     if entry is None:
         raise MaskError(_unknown(kind))
-    if height < 1 or width < 1:
-        raise MaskError(f"expected a mask of at least 1x1 pixels, got {width}x{height}")
+    check_whole(MaskError, 1, height=height, width=width)
+    height, width = int(height), int(width)  # a product of NumPy's small integers would overflow
     if not isinstance(seed, np.random.Generator):
         check_whole(MaskError, 0, seed=seed)
     rng = np.random.default_rng(seed)
