@@ -1,11 +1,13 @@
 """Cards, weight files, ONNX Runtime behind the Predictor contract, and finding a model by its name."""
 
 import concurrent.futures
+import copy
 import dataclasses
 import hashlib
 import http.server
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -218,6 +220,11 @@ def test_a_broken_network_that_was_begun_is_told_of_when_it_is_loaded(tmp_path: 
             load(path)
 
 
+def test_models_and_cards_can_be_keys(tiny_model: Path) -> None:
+    model, again = load(tiny_model), load(tiny_model)
+    assert {model: 1}[again] == {model.card: 1}[again.card] == 1
+
+
 def test_a_replaced_file_is_a_new_model(tiny_model: Path) -> None:
     image, hole = batch(1, 32, 32)
     before = load(tiny_model).predictor(image, hole, seed=0)
@@ -232,6 +239,20 @@ def test_several_threads_share_a_network(tiny_model: Path) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda i: predictor(image[i : i + 1], hole[i : i + 1], seed=0), [*range(8)] * 4))
     np.testing.assert_array_equal(np.concatenate(got), np.tile(expected, (4, 1, 1, 1)))
+
+
+def test_a_model_goes_to_another_process(tiny_model: Path) -> None:
+    model = load(tiny_model, threads=1)
+    image, hole = batch(2, 32, 32)
+    script = """
+import pickle, sys
+predictor, image, hole = pickle.load(sys.stdin.buffer)
+pickle.dump(predictor(image, hole, seed=0), sys.stdout.buffer)
+"""
+    given = pickle.dumps((model.predictor, image, hole))
+    answer = subprocess.run([sys.executable, "-c", script], input=given, capture_output=True, check=True)
+    np.testing.assert_array_equal(pickle.loads(answer.stdout), model.predictor(image, hole, seed=0))
+    assert copy.deepcopy(model) == model
 
 
 def test_windows_that_do_not_fit_are_one_line(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -329,6 +350,8 @@ def test_classical_by_name(name: str) -> None:
     assert (model.name, model.card) == (name, None)
     image, hole = batch(1, 32, 32)
     assert model.predictor(image, hole, seed=0).shape == image.shape
+    again = pickle.loads(pickle.dumps(model))
+    assert again.predictor(image, hole, seed=0).tobytes() == model.predictor(image, hole, seed=0).tobytes()
 
 
 def test_a_shipped_name_before_a_file_of_that_name(

@@ -85,12 +85,12 @@ class PatchMatch:
 
 def telea() -> Predictor:
     """Thin scratches and small spots, at once: fast marching from the border inwards."""
-    return Classical(Limits(256, 1, 1024, SMALLEST), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_TELEA))
+    return Classical(Limits(256, 1, 1024, SMALLEST), partial(_inpaint, algorithm=cv2.INPAINT_TELEA))
 
 
 def navier_stokes() -> Predictor:
     """Thin scratches and small spots: isophotes carried on into the hole like streamlines."""
-    return Classical(Limits(256, 1, 1024, SMALLEST), lambda rgb, hole: _inpaint(rgb, hole, cv2.INPAINT_NS))
+    return Classical(Limits(256, 1, 1024, SMALLEST), partial(_inpaint, algorithm=cv2.INPAINT_NS))
 
 
 def fsr() -> Predictor:
@@ -109,13 +109,7 @@ def biharmonic() -> Predictor:
     """
     with needs("report", "the model 'biharmonic'"):
         from skimage.restoration import inpaint_biharmonic
-
-    def fill(rgb: Floats, hole: Bools) -> Floats:
-        smooth = np.empty(rgb.shape, np.float32)
-        smooth[:] = inpaint_biharmonic(rgb, hole, channel_axis=-1)
-        return smooth
-
-    return Classical(Limits(128, 1, 256), fill)
+    return Classical(Limits(128, 1, 256), partial(_smooth, inpaint_biharmonic))
 
 
 CLASSICAL: dict[str, Callable[[], Predictor]] = {
@@ -139,6 +133,12 @@ def _floats(rgb: npt.NDArray[Any]) -> Floats:
 
 def _inpaint(rgb: Floats, hole: Bools, algorithm: int) -> Floats:
     return _floats(cv2.inpaint(_bytes(rgb), hole.view(np.uint8), RADIUS, algorithm))
+
+
+def _smooth(inpaint: Callable[..., Any], rgb: Floats, hole: Bools) -> Floats:
+    smooth = np.empty(rgb.shape, np.float32)
+    smooth[:] = inpaint(rgb, hole, channel_axis=-1)
+    return smooth
 
 
 def _fsr(rgb: Floats, hole: Bools) -> Floats:

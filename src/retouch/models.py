@@ -80,6 +80,11 @@ class OnnxPredictor:
         passes = (slice(start, start + most) for start in range(0, len(image), most))
         return np.concatenate([self._pass(image[part], hole[part]) for part in passes])
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A session cannot be copied, nor sent to another process, which makes its own."""
+        threads = self.session.get_session_options().intra_op_num_threads
+        return _remade, (self.name, self.limits, self.weights, threads, self.even)
+
     def _pass(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         try:
             (completion,) = self.session.run(["completion"], {"image": image, "hole": hole})
@@ -87,6 +92,10 @@ class OnnxPredictor:
             size = f"{image.shape[3]} x {image.shape[2]}"
             raise ModelError(f"{self.name}: failed on a window of {size}: {first_line(error)}") from error
         return np.asarray(completion)
+
+
+def _remade(source: str, limits: Limits, weights: bytes, threads: int, even: bool) -> OnnxPredictor:
+    return OnnxPredictor(source, limits, sessions.shared(weights, threads, source), weights, even)
 
 
 # ---- loading ----------------------------------------------------------------------------------------------
