@@ -2,7 +2,7 @@
 
 import importlib.resources
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -48,7 +48,7 @@ class Card:
     licence: str
     created: str
     command: str
-    quality: tuple[dict[str, str | float], ...] = ()
+    quality: tuple[dict[str, str | float], ...] = field(default=(), hash=False)
     notes: str = ""
 
     def to_json(self) -> str:
