@@ -900,6 +900,8 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
             path,
             str(path),
             data,
+            bytearray(data),
+            memoryview(data),
             io.BytesIO(data),
             file,
             opened,
@@ -913,6 +915,20 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
         read(text)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="got NoneType"):
         read(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_an_open_file_is_read_from_its_beginning(tmp_path: Path, buffering: int) -> None:
+    """One that was just written, or read before, too; a pipe from where it is."""
+    with open(tmp_path / "photo", "w+b", buffering=buffering) as file:  # type: ignore[call-overload]
+        file.write(png_of(COLOUR))
+        for _ in range(2):
+            np.testing.assert_array_equal(read(file).pixels, COLOUR)
+    end, start = os.pipe()
+    with open(start, "wb") as writing, open(end, "rb", buffering=buffering) as pipe:
+        writing.write(png_of(COLOUR))
+        writing.close()
+        np.testing.assert_array_equal(read(pipe).pixels, COLOUR)
 
 
 def test_threads_may_read_at_once() -> None:

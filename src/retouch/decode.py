@@ -8,7 +8,7 @@ Pillow's plug-ins are called directly, because `Image.open` has a size limit tha
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
@@ -19,7 +19,9 @@ from retouch import exif, formats, heif, metadata, quiet
 from retouch.errors import ImageError, ImageSizeError, ImageTypeError, RetouchError
 from retouch.photo import FOREIGN, LONGEST_START, NAMES, READ, STARTS, JpegTables, Mode, Photo, mode_of
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray"
+)
 
 MAX_PIXELS = 100_000_000
 BAND = 1 << 17  # pixels copied at a time: small enough for the cache
@@ -31,9 +33,9 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decodes one picture, upright, with all that its output has to keep.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a PIL image, or an array (H, W) or
-            (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to 8 bits). An array is
-            copied, and never written to.
+        source: a path, the bytes of a file, an open binary file (read from its beginning, as Pillow does), a PIL
+            image, or an array (H, W) or (H, W, 1 | 2 | 3 | 4) of uint8, uint16 or floats in [0, 1] (rounded to
+            8 bits). An array is copied, and never written to.
         max_pixels: larger pictures are refused before they are decoded. (Libraries have limits of their own:
             about 179 million for TIFF and WebP, 268 million for AVIF.)
 
@@ -51,6 +53,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
     if isinstance(source, str | os.PathLike):
         return _read_path(os.fspath(source), max_pixels)
     if hasattr(source, "read"):
+        with suppress(AttributeError, OSError):  # a pipe has no other beginning than where it is
+            source.seek(0)
         try:
             data = source.read()
         except UnicodeDecodeError as error:
