@@ -188,6 +188,7 @@ def test_errors_are_of_one_family(photo_path: Path, mask_path: Path, tmp_path: P
         retouch.ImageError,
         retouch.MaskError,
         retouch.ModelError,
+        retouch.OptionError,
         retouch.TrainingError,
         retouch.MissingExtraError,
     ]
@@ -202,7 +203,7 @@ def test_errors_are_of_one_family(photo_path: Path, mask_path: Path, tmp_path: P
         retouch.complete(photo_path, mask_path, model="telae")
     with pytest.raises(FileNotFoundError):
         retouch.complete(tmp_path / "no.png", mask_path, model="telea")
-    with pytest.raises(ValueError, match="blend"):
+    with pytest.raises(retouch.OptionError, match="blend"):
         retouch.complete(photo_path, mask_path, model="telea", blend="soft")  # type: ignore[arg-type]
 
 
