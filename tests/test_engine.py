@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import retouch
 from retouch import blend as blending
 from retouch import engine, image, pyramid, windows
 from retouch.boxes import Box, Limits
-from retouch.errors import MaskError, ModelError, OptionError
+from retouch.errors import ImageError, MaskError, ModelError, OptionError
 from retouch.image import Photo
 
 FLEXIBLE = Limits(256, 8, 512)
@@ -558,6 +559,21 @@ def test_a_full_hole_is_refused(photo: Photo) -> None:
 def test_a_hole_of_another_shape_or_dtype_is_refused(photo: Photo, hole: np.ndarray) -> None:
     with pytest.raises(MaskError, match=r"expected a hole of shape \(20, 30\) and dtype bool.*, got"):
         engine.complete(photo, hole, Fake(FIXED, constant(0)))
+
+
+def test_what_is_no_photo_or_no_predictor_is_refused(photo: Photo) -> None:
+    """As an array, a model that holds a predictor, limits of numbers alone."""
+    hole, answers = with_box((20, 30), (5, 5, 9, 9)), Fake(FIXED, constant(0))
+    with pytest.raises(ImageError, match=r"^expected a photo as image.read gives it, got ndarray$"):
+        engine.complete(photo.pixels, hole, answers)  # type: ignore[arg-type]
+    for wrong, got in (
+        (retouch.Model("mine", answers), "Model"),
+        (Fake((64, 8, 64), constant(0)), "Fake"),  # type: ignore[arg-type]
+        (FIXED, "Limits"),
+        (None, "NoneType"),
+    ):
+        with pytest.raises(ModelError, match=rf"^expected a predictor, a callable .*, got {got}$"):
+            engine.complete(photo, hole, wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

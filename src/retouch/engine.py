@@ -19,7 +19,7 @@ import numpy.typing as npt
 from retouch import blend as blending
 from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
-from retouch.errors import MaskError, ModelError, NothingKnownError, OptionError, check_whole
+from retouch.errors import ImageError, MaskError, ModelError, NothingKnownError, OptionError, check_whole
 from retouch.image import Patch, Photo
 from retouch.pyramid import Fill, Level, levels, to_words
 
@@ -90,11 +90,12 @@ def complete(
         the completed photo; ``photo`` itself where the hole is empty.
 
     Raises:
+        ImageError: what is no photo.
         MaskError: for a hole of another shape or dtype, or one that leaves nothing known.
-        ModelError: when the predictor returns something else than it should.
+        ModelError: what is no predictor, or returns something else than it should.
         OptionError: an unknown ``blend``, or numbers that are too small or not whole.
     """
-    _check(photo, hole, blend)
+    _check(photo, hole, predictor, blend)
     check_whole(OptionError, 0, seed=seed, dilate=dilate)
     check_whole(OptionError, 1, feather=feather, batch_size=batch_size)
     hole = dilated(hole, dilate)
@@ -167,7 +168,12 @@ def _filled(
     return image.composite(photo, hole, _patches(pyramid[0]))
 
 
-def _check(photo: Photo, hole: Bools, blend: str) -> None:
+def _check(photo: Photo, hole: Bools, predictor: Predictor, blend: str) -> None:
+    if not isinstance(photo, Photo):
+        raise ImageError(f"expected a photo as image.read gives it, got {type(photo).__name__}")
+    if not callable(predictor) or not isinstance(getattr(predictor, "limits", None), Limits):
+        got = type(predictor).__name__
+        raise ModelError(f"expected a predictor, a callable whose limits are retouch.Limits, got {got}")
     size = photo.size
     if not isinstance(hole, np.ndarray) or hole.dtype != np.bool_ or hole.shape != size:
         got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
