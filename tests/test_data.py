@@ -162,6 +162,11 @@ def test_a_path_with_an_equals_sign_is_a_path(folder: Path, tmp_path: Path) -> N
     assert len(sources.index((f"{odd}=2",))) == 14
 
 
+def test_a_path_alone_is_no_sequence_of_its_letters(folder: Path) -> None:
+    with pytest.raises(DataError, match=rf"^expected a sequence of paths, got '{folder}' alone$"):
+        sources.index(str(folder))
+
+
 @pytest.mark.parametrize(
     ("specs", "words"),
     [

@@ -49,8 +49,11 @@ def index(data: Sequence[str], *, beside: Iterable[str | Path] = ()) -> tuple[So
             followed, it is left out.
 
     Raises:
-        DataError: a path that does not exist, a shard that is none, a wrong N, or no photo at all.
+        DataError: one path that stands alone, in no sequence; one that does not exist, a shard that is none, a
+            wrong N, or no photo at all.
     """
+    if isinstance(data, str):  # whose letters would be taken for paths, of which / is all of the disk
+        raise DataError(f"expected a sequence of paths, got {data!r} alone")
     sources: list[Source] = []
     real = cache(lambda folder: os.path.join(os.path.realpath(folder), ""))
     others = [real(os.fspath(folder)) for folder in beside]
