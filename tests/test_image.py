@@ -891,6 +891,20 @@ def test_arrays_that_are_no_picture(array: np.ndarray) -> None:
         read(array)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_subclasses_of_arrays_are_arrays() -> None:
+    """A masked array's hidden values count; a matrix may become an array of three dimensions."""
+    grey = np.linspace(0, 1, 12).reshape(3, 4)
+    hidden = np.ma.masked_invalid(np.where(grey > 0.5, np.nan, grey))
+    with pytest.raises(ImageError, match=r"expected floats in \[0, 1\], got nan to nan"):
+        read(hidden)
+    np.testing.assert_array_equal(read(np.asmatrix(grey)).pixels, read(grey).pixels)
+    for hole in (np.asmatrix(grey > 0.5), np.ma.masked_array(grey > 0.5, mask=grey > 0.7)):
+        found = image.read_mask(hole, (3, 4))
+        assert type(found) is np.ndarray and np.array_equal(found, grey > 0.5)
+        assert not np.shares_memory(found, hole)
+
+
 def test_every_kind_of_source(tmp_path: Path) -> None:
     data = png_of(COLOUR)
     path = tmp_path / "a photo with a foreign ending.txt"

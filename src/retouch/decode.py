@@ -44,7 +44,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Photo:
         ImageError: no picture of a format that is read; damaged, too large, or of a kind not read.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(np.asarray(source))  # a subclass has operators of its own
     if isinstance(source, Image.Image):
         with _damage_named("the given PIL image"):
             return _decode(source, None, "the given PIL image", max_pixels)

@@ -74,10 +74,10 @@ def read_mask(source: Source, size: tuple[int, int], *, max_pixels: int = MAX_PI
         FileNotFoundError, ImageError: as for `read`.
     """
     if isinstance(source, np.ndarray) and source.dtype == np.bool_:
-        hole = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
+        hole = np.array(source)
+        hole = hole[..., 0] if hole.ndim == 3 and hole.shape[2] == 1 else hole
         if hole.ndim != 2:
             raise MaskError(f"expected a mask of bool (H, W), got shape {source.shape}")
-        hole = hole.copy()
     else:
         hole = hole_of(read(source, max_pixels=max_pixels))
     if hole.shape != tuple(size):
