@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .PHONY: demo test bench check
 
-demo: .venv/.light  ## complete two photographs with the default network, without PyTorch
+demo: .venv/.light  ## complete three photographs, without PyTorch
 	$(BIN)/python scripts/demo.py demo
 
 test: .venv/.full  ## install what the tests need and run them all

@@ -1,4 +1,4 @@
-"""Completes the two example photographs with the default network and writes before / mask / after pictures."""
+"""Completes the three example photographs and writes before / mask / after pictures."""
 
 import sys
 import time
@@ -9,17 +9,19 @@ from PIL import Image
 
 import retouch
 
-WHAT = {"astronaut": "scratches and text", "rocket": "an object to remove"}
+EXAMPLES = {
+    "astronaut": ("scratches and text", None),
+    "rocket": ("an object on a smooth ground", None),
+    "camera": ("an object on a texture", "patchmatch"),
+}  # and the model, None: the default one
 
 
 def main(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     examples = Path(str(files("retouch") / "examples"))
-    start = time.perf_counter()
-    model = retouch.load()
-    print(f"model {model.name}: loaded in {time.perf_counter() - start:.2f} s")
-    for name, what in WHAT.items():
+    for name, (what, chosen) in EXAMPLES.items():
         start = time.perf_counter()
+        model = retouch.load(chosen)
         photo, mask = examples / f"{name}.jpg", examples / f"{name}-mask.png"
         (after,) = model(image=photo, mask_image=mask)
         elapsed = time.perf_counter() - start
@@ -31,7 +33,7 @@ def main(output: Path) -> None:
             picture.save(output / f"{name}-{suffix}.png")
             strip.paste(picture.convert("RGB"), (column * (before.width + 10), 0))
         strip.save(output / f"{name}.jpg", quality=90)
-        print(f"{name} ({what}, {before.width} x {before.height}): completed in {elapsed:.2f} s")
+        print(f"{name} ({what}, {before.width} x {before.height}): completed by {model.name} in {elapsed:.2f} s")
     print(f"before, mask and after: {output.resolve()}")
 
 

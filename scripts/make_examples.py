@@ -20,6 +20,20 @@ MAST = [
     (466, 300),
     (478, 385),
 ]  # x, y
+TRIPOD = [  # from, to, width: x, y
+    ((293, 214), (293, 486), 14),
+    ((301, 246), (301, 278), 12),  # and what is seen of the sleeve behind it
+    ((286, 330), (230, 511), 14),
+    ((282, 345), (244, 511), 16),
+    ((309, 330), (410, 511), 14),
+    ((280, 328), (310, 328), 40),
+    ((308, 317), (338, 303), 13),
+    ((236, 494), (244, 490), 22),
+    ((252, 466), (290, 483), 12),
+    ((248, 493), (292, 484), 12),
+    ((292, 484), (390, 481), 12),
+    ((386, 478), (394, 484), 18),
+]
 
 
 def main() -> None:
@@ -36,6 +50,13 @@ def main() -> None:
     mast = cv2.fillPoly(np.zeros(rocket.shape[:2], np.uint8), [np.array(MAST)], 255)
     mast = cv2.dilate(mast, np.ones((13, 13), np.uint8))
     Image.fromarray(mast).save(TARGET / "rocket-mask.png", optimize=True)
+
+    camera = data.camera()  # Lav Varshney, CC0: the tripod is to go
+    Image.fromarray(camera).save(TARGET / "camera.jpg", quality=92)
+    tripod = np.zeros(camera.shape, np.uint8)
+    for start, end, width in TRIPOD:
+        cv2.line(tripod, start, end, 255, width)
+    Image.fromarray(tripod).save(TARGET / "camera-mask.png", optimize=True)
 
 
 if __name__ == "__main__":
