@@ -185,6 +185,20 @@ def test_modes(mode: str) -> None:
     assert image.rgb(found, slice(10, 30), slice(20, 50)).min() > 0.75
 
 
+@pytest.mark.parametrize("limits", [SMALL, WHOLE])
+def test_a_photo_that_is_grey_stays_so_in_colour(limits: Limits) -> None:
+    """As most old ones are that were scanned; one with any colour at all gets what the model says."""
+    grey = np.repeat(picture(100, 130, 1), 3, axis=2)
+    hole = with_box((100, 130), (10, 10, 90, 100))
+    tint = np.array([0.4, 0.5, 0.7], np.float32)[:, None, None]
+    model = Fake(limits, lambda shown, _: np.broadcast_to(tint, shown.shape).copy())
+    found = complete(grey, hole, model)
+    assert (found[~hole] == grey[~hole]).all() and np.ptp(found, axis=2).max() == 0
+    assert abs(found[50, 55, 0] - 255 * (0.299 * 0.4 + 0.587 * 0.5 + 0.114 * 0.7)) < 12
+    grey[::4, ::4, 2] ^= 1
+    assert np.ptp(complete(grey, hole, model)[50, 55]) > 40
+
+
 def test_a_coarser_level_that_ends_one_row_above_shows_nothing() -> None:
     """Its last row would only be needed to interpolate: below it there is nothing to be enlarged."""
 

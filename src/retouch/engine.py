@@ -257,7 +257,10 @@ def _scale_back(
 def _predict(
     predictor: Predictor, seed: int, batch: Sequence[Window], crops: Sequence[_Crop]
 ) -> list[Floats]:
-    """Ask for windows of one shape; gives each prediction as (h, w, 3) of its source, checked."""
+    """Ask for windows of one shape; gives each prediction as (h, w, 3) of its source, checked.
+
+    Where a window shows nothing but grey, as all of an old photograph scanned in colour, so is its prediction.
+    """
     height, width = batch[0].shape
     pictures = np.empty((len(batch), 3, height, width), np.float32)
     holes = np.empty((len(batch), 1, height, width), np.float32)
@@ -279,6 +282,9 @@ def _predict(
             f"expected the model to return values in [0, 1], got some from {low:.3g} to {high:.3g}"
         )
     answer = np.clip(answer, 0, 1).astype(np.float32, copy=False)
+    for picture, prediction in zip(pictures, answer, strict=True):
+        if (picture == picture[0]).all():
+            prediction[:] = np.tensordot(image.LUMA, prediction, 1)
     return [
         np.ascontiguousarray(prediction.transpose(1, 2, 0)[: crop.rgb.shape[0], : crop.rgb.shape[1]])
         for prediction, crop in zip(answer, crops, strict=True)
