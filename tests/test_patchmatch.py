@@ -108,6 +108,14 @@ def test_through_the_engine(radius):
     assert np.abs(found.astype(int) - truth)[hole].mean() < 0.1 * 65535
 
 
+def test_all_but_a_corner_of_a_large_picture():
+    """Hundreds of pixels from what is known, confidence is still a number."""
+    hole = np.ones((500, 500), bool)
+    hole[:50, :50] = False
+    found = patchmatch.fill(np.tile(grain(50), (10, 10, 1)), hole)
+    assert np.isfinite(found).all() and found[250:].std() > 0.5 * grain(50).std()
+
+
 def test_each_seed_and_each_answer_is_another():
     photo, hole = image.read(np.rint(grain(96) * 255).astype(np.uint8)), disc(96, 14)
     first, second = CLASSICAL["patchmatch"]().variants(2)

@@ -31,6 +31,7 @@ Indices = npt.NDArray[np.int64]  # of pixels, row by row
 RADIUS = 3  # px: patches are 7 x 7, as in Wexler et al. and Barnes et al.
 SIDE = 2 * RADIUS + 1
 CONFIDENCE = 1.3  # a missing pixel d px from the known ones counts CONFIDENCE ** -d (Wexler et al.)
+DEEP = 40.0  # px: deeper ones count the same; that of hundreds of pixels would be 0 in 32 bits
 QUANTILE = 0.75  # of the squared distances: the variance of the votes' Gaussian (ibid.), but for SHARPNESS
 SHARPNESS = 3.0  # ours: at 1 gravel loses its grain, at 8 the seams show
 TEXTURE = math.sqrt(50)  # weight of the texture's two channels, beside three of colour (Newson et al.)
@@ -95,7 +96,7 @@ class _Completion:
         self.sources = self.targets  # which
         self.reach = max(hole.shape)  # px: how far from those others are looked for
         self.distances = np.empty(len(self.targets), np.float32)  # how far they are from it
-        confidence = np.power(np.float32(CONFIDENCE), -_depth(hole))
+        confidence = np.power(np.float32(CONFIDENCE), -np.minimum(_depth(hole), DEEP))
         self.confidence = confidence.ravel()[self.targets]
         self.totals = (cv2.blur(confidence, (SIDE, SIDE)) * np.float32(SIDE * SIDE)).ravel()[self.targets]
         self.patches = _patches(picture)
