@@ -93,6 +93,23 @@ def test_a_value_far_out_does_not_widen_the_steps(models, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_layers_that_stay_in_32_bits_may_have_one_large_value(models):
+    """As the attention's has over a hole that leaves no patch whole: its range has no room for a histogram's bins."""
+
+    class Constant(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(64, 3, 3, padding=1)
+
+        def forward(self, image, hole):
+            norm = torch.clamp(image.amax((1, 2, 3), keepdim=True) * 0, min=1e-4)
+            return self.layer(image[:, :1].expand(-1, 64, -1, -1)) + 1 / norm * 1e-6 * hole
+
+    limits = parse_card(models[0].with_suffix(".json").read_bytes(), "large.json").limits
+    _, changed = quantize.to_int8(export.to_onnx(Constant(), limits), [windows(1)])
+    assert changed.startswith("1 of 1 convolutions in 8 bits")
+
+
 def test_what_cannot_be_quantized_is_refused(tmp_path, photos, models, monkeypatch):
     searching = make_run(tmp_path / "searching", "wgan")
     with pytest.raises(ModelError, match="to quantize, got wgan"):

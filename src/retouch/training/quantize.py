@@ -82,6 +82,7 @@ def to_int8(data: bytes, samples: Sequence[Sample]) -> tuple[bytes, str]:
             _Reader(samples),
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=large,
+            op_types_to_quantize=["Conv"],  # else the values of all layers are kept
             calibrate_method=CalibrationMethod.Percentile,
             # one sample after the other: it keeps every layer's values of those that it takes at once
             extra_options={"CalibPercentile": RANGE, "CalibStridedMinMax": 1},
