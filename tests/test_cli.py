@@ -182,7 +182,9 @@ def test_one_file_for_two_purposes(say: Say, photo_path: Path, mask_path: Path) 
 def test_words_too_many(words: str, told: str, say: Say) -> None:
     status, _, err = say("complete", "a", "b", *words.split())
     assert (status, err) == (
-        2, f"retouch: expected fewer words, got {told} too (a pattern has to be quoted)\n",
+        2,
+        f"retouch: expected fewer words, got {told} too "
+        "(an option is repeated before each of its values; a pattern has to be quoted)\n",
     )  # fmt: skip
 
 

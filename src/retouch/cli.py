@@ -302,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = error.unused_tokens or []
         more = f" and {len(words) - 3} more" * (len(words) > 3)
         return _fail(
-            f"expected fewer words, got {', '.join(words[:3])}{more} too (a pattern has to be quoted)"
+            f"expected fewer words, got {', '.join(words[:3])}{more} too "
+            "(an option is repeated before each of its values; a pattern has to be quoted)"
         )
     except (RetouchError, CycloptsError) as error:
         return _fail(str(error))
