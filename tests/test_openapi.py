@@ -66,3 +66,9 @@ def test_good_requests_and_bad_ones_are_answered_as_described(names, fields, sta
     case = schema["/api/v1/inpaint"]["POST"].Case(body=pictures | fields, media_type=media)
     answer = case.call_and_validate(excluded_checks=[checks.positive_data_acceptance])
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("media", ["multipart/form-data", "application/json"])
+def test_every_field_of_a_request_is_described(media):
+    body = APP.openapi()["paths"]["/api/v1/inpaint"]["post"]["requestBody"]["content"][media]["schema"]
+    assert [name for name, field in body["properties"].items() if not field.get("description")] == []

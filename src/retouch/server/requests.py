@@ -17,11 +17,15 @@ from retouch.server.problems import HttpError, problem_of_fields
 MOST_VARIANTS = 8
 WIDEST = 512  # px: of dilation and feather
 SEEDS = 1 << 63
-FILES = ("image", "mask", "filled")  # the last one may be left out
 FILLED = (
     "What was completed before: a PNG of RGBA, 8 bits and the photograph's upright size. Its opaque pixels take the "
     "photograph's place first, so that a JPEG that is filled again and again is compressed once."
 )
+FILES = {  # the last one may be left out
+    "image": "A picture's file.",
+    "mask": "A picture's file of the same size: white is filled.",
+    "filled": FILLED,
+}
 
 # What IOPaint 1.6 sends beside image, mask and sd_seed. None of it has a meaning for the models here: they take
 # no prompt and no steps, and the engine chooses its windows by itself. Two names are misspelt by its web client.

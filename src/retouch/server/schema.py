@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from retouch.server.completing import MEDIA
-from retouch.server.requests import FILES, FILLED, FormOptions, InpaintRequest
+from retouch.server.requests import FILES, FormOptions, InpaintRequest
 
 PICTURE = {"type": "string", "contentMediaType": "application/octet-stream"}
 NUMBER_HEADER = {"schema": {"type": "integer", "minimum": 0}}
@@ -114,7 +114,7 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
 def inpaint_body() -> dict[str, Any]:
     """A form with two files or three, or JSON with as many pictures in base64."""
     form = FormOptions.model_json_schema()
-    pictures = dict.fromkeys(FILES, PICTURE) | {"filled": {**PICTURE, "description": FILLED}}
+    pictures = {name: {**PICTURE, "description": said} for name, said in FILES.items()}
     form["properties"] = {**pictures, **form["properties"]}
     form["required"] = ["image", "mask"]
     return body_of(
