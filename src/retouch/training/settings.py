@@ -38,10 +38,10 @@ class Settings:
         mirror: every other crop is mirrored; --no-mirror leaves all as they are.
         masks: kinds of holes with their weights, KIND=WEIGHT.
         ratio: share of the canvas that a hole takes, (least, most).
-        mask_size: side of the canvas that holes are drawn on, in pixels; None: size.
+        mask_size: side of the canvas that holes are drawn on, in pixels; by default size.
         batch: samples per step, over all devices.
-        steps: stop after so many steps in all, earlier sessions included; None: no bound.
-        minutes: stop after so many minutes of training in all, earlier sessions included; None: no bound.
+        steps: stop after so many steps in all, earlier sessions included; by default no bound.
+        minutes: stop after so many minutes of training in all, earlier sessions included; by default no bound.
         seed: of the initial weights, the order of the photos, the crops, the holes and every step.
         workers: subprocesses that decode photos; 0 decodes in the training process.
         ema: decay per step of the averaged weights, warmed up as min(ema, (1 + k) / (10 + k)).
@@ -52,7 +52,7 @@ class Settings:
         devices: number of devices on each node.
         nodes: number of machines.
         strategy: how several devices train as one: auto or ddp, which are the same.
-        threads: of PyTorch on the CPU; None: its own choice.
+        threads: of PyTorch on the CPU; by default its own choice.
         checkpoint_minutes: time between checkpoints.
         log_every: steps between two lines of stats.jsonl, which hold means over those steps.
         sample_every: steps between two sample grids; 0: none.
