@@ -97,7 +97,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 11_000,
         },
         "config": {
-            "size": 64, "width": 48, "discriminator_width": 32, "vector": 256, "residual": True, "psnr": 1.0,
+            "size": 64, "width": 64, "discriminator_width": 32, "vector": 256, "residual": True, "psnr": 1.0,
             "ssim": 1.0, "mirror": True, "adversarial": 0.002, "adversarial_start": 10_120, "learning_rate": 1e-3,
             "beta1": 0.9, "warmup": 200, "total_steps": 11_000,
         },
