@@ -69,7 +69,8 @@ def read_checkpoint(
         time.sleep(0.02)
     if missing is not None:
         raise TrainingError(f"{missing.filename}: expected a whole checkpoint, got no such file")
-    raise TrainingError(f"{run}: expected the folder of a training run, got one without a checkpoint")
+    got = "one without a checkpoint" if Path(run).is_dir() else "no folder"
+    raise TrainingError(f"{run}: expected the folder of a training run, got {got}")
 
 
 def newest(run: str | os.PathLike[str]) -> int:
