@@ -33,7 +33,9 @@ def main(output: Path) -> None:
             picture.save(output / f"{name}-{suffix}.png")
             strip.paste(picture.convert("RGB"), (column * (before.width + 10), 0))
         strip.save(output / f"{name}.jpg", quality=90)
-        print(f"{name} ({what}, {before.width} x {before.height}): completed by {model.name} in {elapsed:.2f} s")
+        print(
+            f"{name} ({what}, {before.width} x {before.height}): completed by {model.name} in {elapsed:.2f} s"
+        )
     print(f"before, mask and after: {output.resolve()}")
 
 

@@ -6,10 +6,10 @@ runs/NAME/curves.png, both small enough for the repository, of each run's folder
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import cyclopts
 import numpy as np
 from PIL import Image
 
@@ -57,6 +57,11 @@ def keep(run: Path, kept: Path = KEPT) -> None:
     atomic_write(folder / "curves.png", small.getvalue())
 
 
+def main(run: Path, /, *more: Path) -> None:
+    """Keeps one training run, or several."""
+    for each in (run, *more):
+        keep(each)
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        keep(Path(name))
+    cyclopts.run(main)

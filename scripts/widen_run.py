@@ -7,9 +7,9 @@ see, by random weights of the same size, and learn at once what to tell. After T
 "Net2Net", 2016, but for that: copied channels would have to be told apart first. The discriminators stay as they are.
 """
 
-import sys
 from pathlib import Path
 
+import cyclopts
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def settle(wide: Generator, narrow: Generator, image: Tensor, hole: Tensor) -> N
         hook.remove()
 
 
-def widen(run: Path, output: Path, width: int) -> None:
+def widen(run: Path, output: Path, width: int, /) -> None:
     """Writes the wider run: the averages of the other's last checkpoint, and no step of its own."""
     state, weights = read_checkpoint(run, lambda group: "optimizer" not in group)
     if state["method"] != "glcic":
@@ -82,4 +82,4 @@ def widen(run: Path, output: Path, width: int) -> None:
 
 
 if __name__ == "__main__":
-    widen(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    cyclopts.run(widen)
