@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retouch.cards import cards
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -83,6 +85,19 @@ def test_every_command_can_be_read(line):
 
     command, _, _ = app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
     assert command.__name__ == line.split()[1]
+
+
+def test_patchmatch_is_what_the_page_says():
+    rows = {(row["masks"], row["model"]): row for row in cards()["recurrent-scenes"].quality}
+    gains = {}
+    for (masks, model), own in rows.items():
+        if model == "recurrent-scenes":
+            other = rows[masks, "patchmatch"]
+            assert other["photos"] == own["photos"] and other["psnr"] < own["psnr"]
+            gains[masks] = 1 - other["lpips"] / own["lpips"]
+    assert "lower LPIPS" in README and len(gains) == 5 and min(gains.values()) > 0
+    thin, large = ([gain for masks, gain in gains.items() if kind in masks] for kind in ("strokes", "rectangle"))
+    assert min(large) > max(thin)
 
 
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
