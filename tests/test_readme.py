@@ -96,7 +96,9 @@ def test_patchmatch_is_what_the_page_says():
             assert other["photos"] == own["photos"] and other["psnr"] < own["psnr"]
             gains[masks] = 1 - other["lpips"] / own["lpips"]
     assert "lower LPIPS" in README and len(gains) == 5 and min(gains.values()) > 0
-    thin, large = ([gain for masks, gain in gains.items() if kind in masks] for kind in ("strokes", "rectangle"))
+    thin, large = (
+        [gain for masks, gain in gains.items() if kind in masks] for kind in ("strokes", "rectangle")
+    )
     assert min(large) > max(thin)
 
 

@@ -742,7 +742,7 @@ def test_a_run_is_not_overwritten_and_none_is_not_resumed(photos: str, tmp_path:
     with pytest.raises(TrainingError, match="expected a folder without a run"):
         run(photos, tmp_path / "run")
     assert contents(tmp_path / "run") == before
-    with pytest.raises(TrainingError, match="none: expected the folder of a training run, got no folder$"):
+    with pytest.raises(TrainingError, match=r"none: expected the folder of a training run, got no folder$"):
         run(photos, tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
 
