@@ -52,7 +52,7 @@ class Settings:
         workers: Processes.
         threads: Cores for each process; by default all, shared out.
         lpips: Folder with weights for LPIPS; or alex, vgg, squeeze with torchvision.
-        features: VGG-19 in safetensors: adds perceptual loss; from 50 photos on, Fréchet and kernel distance.
+        features: VGG-19 in safetensors: perceptual, Fréchet, kernel distance (50 photos up).
     """
 
     data: tuple[str, ...]
