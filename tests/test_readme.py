@@ -95,11 +95,11 @@ def test_patchmatch_is_what_the_page_says():
             other = rows[masks, "patchmatch"]
             assert other["photos"] == own["photos"] and other["psnr"] < own["psnr"]
             gains[masks] = 1 - other["lpips"] / own["lpips"]
-    assert "lower LPIPS" in README and len(gains) == 5 and min(gains.values()) > 0
+    assert "by a tenth or more in rectangles" in README and len(gains) == 5 and min(gains.values()) > 0
     thin, large = (
         [gain for masks, gain in gains.items() if kind in masks] for kind in ("strokes", "rectangle")
     )
-    assert min(large) > max(thin)
+    assert min(large) >= 0.1 > max(thin)
 
 
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch):

@@ -28,18 +28,18 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]  # of pixels, row by row
 
-RADIUS = 3  # px: patches are 7 x 7, as in Wexler et al. and Barnes et al.
+RADIUS = 3  # px: patches are 7 x 7, as in Barnes et al.
 SIDE = 2 * RADIUS + 1
 CONFIDENCE = 1.3  # a missing pixel d px from the known ones counts CONFIDENCE ** -d (Wexler et al.)
 DEEP = 40.0  # px: deeper ones count the same; that of hundreds of pixels would be 0 in 32 bits
 QUANTILE = 0.75  # of the squared distances: the variance of the votes' Gaussian (ibid.), but for SHARPNESS
 SHARPNESS = 3.0  # ours: at 1 gravel loses its grain, at 8 the seams show
 TEXTURE = math.sqrt(50)  # weight of the texture's two channels, beside three of colour (Newson et al.)
-AROUND = 15  # px: side of the squares over which texture is averaged
-SHALLOW = 3.0  # px: a hole no deeper is not halved further
-ROUNDS = (3, 6, 12)  # of the two steps: at full size, at half of it, and below
+AROUND = 15  # px, ours: side of the squares over which texture is averaged
+SHALLOW = 3.0  # px, ours: a hole no deeper is not halved further
+ROUNDS = (3, 6, 12)  # ours: of the two steps: at full size, at half of it, and below
 STRIDES = (RADIUS, 1)  # px: how far what fits is passed on; within a patch, so that none leaves the picture
-REACH = 16  # px: how far others are looked for where half the size has been searched
+REACH = 16  # px, ours: how far others are looked for where half the size has been searched
 CHUNK = 1024  # patches that are compared at a time: they stay in the cache
 
 
@@ -93,7 +93,7 @@ class _Completion:
         self.is_whole = (inside & ~touched).ravel()
         self.whole: Indices = np.flatnonzero(self.is_whole)  # patches that may be taken
         self.targets: Indices = np.flatnonzero(inside & touched)  # patches that take one
-        self.sources = self.targets  # which
+        self.sources = np.zeros_like(self.targets)  # which: `begin` and `search` say
         self.reach = max(hole.shape)  # px: how far from those others are looked for
         self.distances = np.empty(len(self.targets), np.float32)  # how far they are from it
         confidence = np.power(np.float32(CONFIDENCE), -np.minimum(_depth(hole), DEEP))
@@ -120,7 +120,7 @@ class _Completion:
 
     def search(self, random: np.random.Generator) -> None:
         """Step one: PatchMatch, once over."""
-        self.distances = self._distances(self.targets, self.sources, self.totals)
+        self.distances = self._distances(np.arange(len(self.targets)), self.sources)
         taken = np.full(self.hole.size, -1, np.int64)
         for stride in STRIDES:
             for step in (stride, -stride, stride * self.width, -stride * self.width):
@@ -148,9 +148,8 @@ class _Completion:
         for down in range(-RADIUS, RADIUS + 1):
             for right in range(-RADIUS, RADIUS + 1):
                 step = down * self.width + right
-                patch = (
-                    missing - step
-                ) % self.hole.size  # beyond the picture lies the other end, without weight
+                # Beyond the picture's end lies its other end, where no patch has weight.
+                patch = (missing - step) % self.hole.size
                 weight = weights[patch]
                 sums += weight[:, None] * flat[taken[patch] + step]
                 total += weight
@@ -159,16 +158,16 @@ class _Completion:
     def _take(self, candidates: Indices) -> None:
         """Takes those that are wholly known and nearer than what there is."""
         index = np.flatnonzero(self.is_whole[candidates] & (candidates != self.sources))
-        distances = self._distances(self.targets[index], candidates[index], self.totals[index])
+        distances = self._distances(index, candidates[index])
         nearer = distances < self.distances[index]
         index = index[nearer]
         self.sources[index] = candidates[index]
         self.distances[index] = distances[nearer]
 
-    def _distances(self, targets: Indices, sources: Indices, totals: Floats) -> Floats:
-        """Squared distances of patches, each pixel weighted by the confidence in the target's."""
-        distances = np.empty(len(targets), np.float32)
-        for start in range(0, len(targets), CHUNK):
+    def _distances(self, index: Indices, sources: Indices) -> Floats:
+        """Squared distances of some targets from sources, each pixel weighted by the confidence in the target's."""
+        distances, targets = np.empty(len(index), np.float32), self.targets[index]
+        for start in range(0, len(index), CHUNK):
             some = slice(start, start + CHUNK)
             row, column = np.divmod(targets[some], self.width)
             down, right = np.divmod(sources[some], self.width)
@@ -176,7 +175,7 @@ class _Completion:
             apart -= self.patches[down - RADIUS, right - RADIUS]
             apart *= self.weights[row - RADIUS, column - RADIUS]
             np.einsum("nij,nij->n", apart, apart, out=distances[some])
-        return distances / totals
+        return distances / self.totals[index]
 
 
 def _patches(values: Floats) -> Floats:
