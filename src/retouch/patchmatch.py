@@ -23,6 +23,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from retouch import windows
+from retouch.pyramid import mean_of_known
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -205,13 +206,7 @@ def _texture(rgb: Floats, hole: Bools) -> Floats:
 
 
 def _halved(values: Floats, hole: Bools) -> tuple[Floats, Bools]:
-    """Half the size: each pixel is the mean of the known ones among the four below it."""
-    height, width = (-(-side // 2) for side in hole.shape)
-    ends = ((0, 2 * height - hole.shape[0]), (0, 2 * width - hole.shape[1]))
-    known = np.pad(~hole, ends).reshape(height, 2, width, 2)
-    fours = np.pad(values, (*ends, (0, 0))).reshape(height, 2, width, 2, -1)
-    count = known.sum((1, 3), dtype=np.float32)[..., None]
-    return fours.sum((1, 3)) / np.maximum(count, 1), windows.shrink(hole)
+    return mean_of_known(values, hole), windows.shrink(hole)
 
 
 def _smooth(values: Floats, hole: Bools) -> Floats:
