@@ -766,6 +766,7 @@ def rare_problems(site: Site, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
     with patch.context() as its:
         its.setattr(context.queue, "closing", True)
         yield "stopping", asked()
+    until(lambda: idle(site))  # the job whose time was up may still run, and would then free a worker
     with patch.context() as its:
         its.setattr(context.queue, "running", context.queue.workers)
         its.setattr(context.queue, "places", 0)
