@@ -98,42 +98,20 @@ def complete(
         say(f"note: {note}")
 
 
-@app.command(help_epilogue="Example: retouch models --json")
-def models(*, json: bool = False) -> None:
-    """List the models with their quality, size and licence.
+@app.command(help_epilogue="Example: retouch models recurrent-scenes")
+def models(name: str | None = None, /, *, json: bool = False) -> None:
+    """List the models with their licence and quality; or show one.
 
     Args:
-        json: Print JSON: all that is known about each.
+        name: The model, as for --model: its figures beside those of others, and where it comes from.
+        json: Print JSON: all that is known.
     """
-    from retouch.cards import DEFAULT, weights_size
-    from retouch.classical import CLASSICAL
+    from retouch import listing
 
-    cards = retouch.models()
-    classical = {name: str(make.__doc__).splitlines()[0] for name, make in CLASSICAL.items()}
-    if json:
-        shipped = [
-            {**asdict(card), "bytes": weights_size(name), "default": name == DEFAULT}
-            for name, card in cards.items()
-        ]
-        say_json({"models": shipped, "classical": [{"name": n, "good_for": d} for n, d in classical.items()]})
-        return
-    measured = [row for card in cards.values() for row in card.quality]
-
-    def quality(name: str) -> str:
-        return "\n".join(dict.fromkeys(_quality(row) for row in measured if row["model"] == name))
-
-    rows = [
-        (
-            name + " (default)" * (name == DEFAULT),
-            card.good_for,
-            f"{weights_size(name) / 1e6:.1f} MB",
-            card.licence.partition(",")[0],
-            quality(name),
-        )
-        for name, card in cards.items()
-    ]
-    rows += [(name, summary, "", "Apache-2.0", quality(name)) for name, summary in classical.items()]
-    say_table(("model", "what it does", "size", "licence", "quality"), rows)
+    if name is None:
+        listing.show_all(json=json)
+    else:
+        listing.show_one(name, json=json)
 
 
 @app.command(help_epilogue="Example: retouch methods")
@@ -337,11 +315,6 @@ def run() -> None:
 def _fail(message: str, status: int = 2) -> int:
     print(f"retouch: {one_line(message)}", file=sys.stderr)
     return status
-
-
-def _quality(row: dict[str, str | float]) -> str:
-    numbers = [f"{key} {value:.4g}" for key, value in row.items() if not isinstance(value, str)]
-    return f"{row['masks']}: {', '.join(numbers)} ({row['data']})"
 
 
 if __name__ == "__main__":
