@@ -238,6 +238,25 @@ def test_json_gives_what_a_form_gives(site, prefix):
     assert site.post(INPAINT, data=marked, headers=kind).content == wanted
 
 
+def test_base64_of_addresses_is_read_too(site):
+    fields = {name: base64.urlsafe_b64encode(FORM[name]).decode().rstrip("=") for name in FORM}
+    assert any(set("-_") & set(text) for text in fields.values())
+    assert site.post(INPAINT, json=fields).content == site.post(INPAINT, files=FORM).content
+
+
+def test_nothing_given_is_left_out(site):
+    """Null in JSON, and the empty file of a page's form in which none was chosen."""
+    wanted = site.post(INPAINT, files=FORM).content
+    options = dict.fromkeys(
+        ("seed", "variants", "dilate", "feather", "blend", "model", "sd_seed", "prompt", "filled")
+    )
+    answer = site.post(INPAINT, json=as_json(**options))
+    assert (answer.content, answer.headers.get("X-Ignored")) == (wanted, None)
+    refused(site.post(INPAINT, json=as_json(mask=None)), 422, "expected a field 'mask', got none")
+    chosen = {"filled": ("", b"", "application/octet-stream")}
+    assert site.post(INPAINT, files=FORM | chosen).content == wanted
+
+
 def test_what_iopaint_sends_is_taken(site):
     """The fields of its web client, whose misspellings are its own."""
     fields = dict.fromkeys(IOPAINT, 1) | {"prompt": "", "hd_trategy_resize_imit": 2048}
@@ -749,6 +768,7 @@ def rare_problems(site: Site, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, 
         "failed": KeyError("a bug"),
         "model_failed": ModelError("no such node"),
         "not_installed": MissingExtraError("this model", "train"),
+        "overloaded": MemoryError(),
     }.items():
         with patch.context() as its:
             its.setattr(context.models, "get", failing(error))

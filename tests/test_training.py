@@ -32,7 +32,7 @@ import retouch
 from retouch import sources
 from retouch.errors import DataError, TrainingError
 from retouch.evaluation import plots
-from retouch.training import checkpoints, data, loop
+from retouch.training import checkpoints, data, loop, validation
 from retouch.training.checkpoints import read_checkpoint, write_checkpoint
 from retouch.training.loop import Finished, train
 from retouch.training.process import restored
@@ -448,6 +448,8 @@ def test_validation_measures_the_averaged_weights_on_photos_that_are_held_out(
     method.networks["generator"].load_state_dict(weights["generator.ema"])
     plain = settings(held_out, tmp_path, whole=True, zoom=1, mirror=False)
     samples = data.Photos(sources.index((held_out,)), plain, data.VALIDATION)
+    other = validation.held_out(settings(photos, tmp_path, seed=7, whole=True, zoom=1, **asked), ())
+    assert other is not None and other[0][1].equal(samples[0][1])  # of each seed the same
     psnr, ssim = [], []
     for number in range(5):
         image, hole = (tensor[None].float() for tensor in samples[number])

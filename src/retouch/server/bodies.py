@@ -188,6 +188,8 @@ class _Form:
         if name in self.parts:
             raise HttpError("wrong_field", f"expected the field {name[:80]!r} once, got it twice")
         content = b"".join(self._content)
+        if options.get(b"filename") == content == b"":  # as a page's form has it where no file was chosen
+            return
         # The parser leaves out filename*, which some clients send alone where a name is not in ASCII.
         file = b"filename" in options or b"filename*=" in self._disposition
         self.parts[name] = content if file else content.decode(errors="replace")

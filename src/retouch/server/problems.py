@@ -137,6 +137,8 @@ def problem_of(error: BaseException, field: str = "") -> HttpError:
     if isinstance(error, RetouchError):
         log.error("%s", error)
         return HttpError("model_failed", "the model failed; the server's log says why")
+    if isinstance(error, MemoryError):
+        return HttpError("overloaded", "the server has no memory for this now", {"Retry-After": "10"})
     log.error("an unexpected error", exc_info=error)
     return HttpError("failed", "something failed that should not; the server's log says what")
 

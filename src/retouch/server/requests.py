@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from retouch.engine import FEATHER, Blend
 from retouch.server.bodies import from_json, parts, type_of
@@ -17,6 +17,7 @@ from retouch.server.problems import HttpError, problem_of_fields
 MOST_VARIANTS = 8
 WIDEST = 512  # px: of dilation and feather
 SEEDS = 1 << 63
+FROM_ADDRESSES = str.maketrans("-_", "+/")  # base64 as addresses have it
 FILLED = (
     "What was completed before: a PNG of RGBA, 8 bits and the photograph's upright size. Its opaque pixels take the "
     "photograph's place first, so that a JPEG that is filled again and again is compressed once."
@@ -77,6 +78,12 @@ class Options(BaseModel):
     sd_seed: Annotated[
         int | None, Field(ge=-1, lt=SEEDS, strict=False, description="As in IOPaint: the seed; -1 draws one.")
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        """A field that is null is one that was left out, as clients write what they have no value for."""
+        return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, dict) else fields
 
 
 IGNORED: dict[str, Any] = {
@@ -197,7 +204,7 @@ def _parsed(image: bytes, mask: bytes, filled: bytes | None, options: Options) -
 
 
 def decoded(text: str, field: str) -> bytes:
-    """The bytes of a base64 text, with or without ``data:...;base64,`` before it.
+    """The bytes of a base64 text, also of the kind for addresses, with or without ``data:...;base64,`` before it.
 
     Raises:
         HttpError: 422.
@@ -205,6 +212,7 @@ def decoded(text: str, field: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        letters = "".join(text.split()).translate(FROM_ADDRESSES).rstrip("=")
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise HttpError("wrong_field", f"{field}: expected a picture in base64, got something else") from None
