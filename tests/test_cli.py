@@ -510,7 +510,7 @@ def test_models(say: Say, shipped: Path) -> None:
     status, out, err = say("models")
     assert (status, err) == (0, "")
     (line,) = (line for line in out.splitlines() if "tiny" in line)
-    assert re.search(r"tests +Apache-2\.0 +26\.2", line)
+    assert re.search(r"tests +\d\.\d MB, Apache-2\.0 +26\.2", line)
     for name, make in CLASSICAL.items():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [name])
         assert str(make.__doc__).splitlines()[0] in line  # a pipe has no width: nothing is cut or wrapped

@@ -100,7 +100,7 @@ def complete(
 
 @app.command(help_epilogue="Example: retouch models recurrent-scenes")
 def models(name: str | None = None, /, *, json: bool = False) -> None:
-    """List the models with their licence and quality; or show one.
+    """List the models with their quality, size and licence; or show one.
 
     Args:
         name: The model, as for --model: its figures beside those of others, and where it comes from.

@@ -19,17 +19,18 @@ Row = dict[str, Any]  # of `Card.quality`
 
 
 def show_all(*, json: bool) -> None:
-    """What each does, its licence, and how good it was measured to be."""
+    """What each does, its size and licence, and how good it was measured to be."""
     cards = retouch.models()
     if json:
         shipped = [_as_json(card, shipped=True) for card in cards.values()]
         say_json({"models": shipped, "classical": [_classical(name) for name in CLASSICAL]})
         return
     rows = [
-        (name, card.good_for, card.licence.partition(",")[0], _psnr(card)) for name, card in cards.items()
+        (name, card.good_for, f"{_size(name)}, {card.licence.partition(',')[0]}", _psnr(card))
+        for name, card in cards.items()
     ]
     rows += [(name, _classical(name)["good_for"], CODE, "") for name in CLASSICAL]
-    say_table(("model", "what it does", "licence", head("psnr")), rows)
+    say_table(("model", "what it does", "size, licence", head("psnr")), rows)
     say(f"{DEFAULT} is the default. retouch models NAME: its figures beside those of others, and what it is")
 
 
@@ -52,7 +53,7 @@ def show_one(name: str, *, json: bool) -> None:
         say_json(_as_json(card, shipped=name in cards) if card else _classical(name))
         return
     if card:
-        size = {"size": f"{weights_size(name) / 1e6:.1f} MB"} if name in cards else {}
+        size = {"size": _size(name)} if name in cards else {}
         facts = {
             "good for": card.good_for,
             "method": f"{card.method}: {card.paper}",
@@ -89,6 +90,10 @@ def _beside(name: str, groups: Iterable[dict[str, Row]]) -> Iterator[tuple[str, 
         for index, row in enumerate(rows):
             count = f"{row['photos']} of " if "photos" in row else ""
             yield "" if index else f"{count}{row['data']}, {row['masks']}", row
+
+
+def _size(name: str) -> str:
+    return f"{weights_size(name) / 1e6:.1f} MB"
 
 
 def _psnr(card: Card) -> str:

@@ -57,7 +57,7 @@ class Settings:
         log_every: steps between two lines of stats.jsonl, which hold means over those steps.
         sample_every: steps between two sample grids; 0: none.
         validate: photos that are held out, as for data: what the averaged weights make of them is measured.
-        validate_photos: how many of them; which, and with what holes, is the same for every seed.
+        validate_photos: how many of them; the same for every seed.
         validate_every: steps between two such measurements, a multiple of log_every.
         resume: go on with the run in --output.
         init: a run, or a model, whose averaged weights to start from; all else is fresh.
