@@ -550,6 +550,28 @@ class Several(Slow):
         return [Grey(level) for level in (0.1, 0.5, 0.9)[:count]]
 
 
+def test_another_model_fills_what_was_filled(page):
+    """From the same version and with the same mask: both results stand beside each other, and undo goes back."""
+    open_photo(page, encoded(photo()))
+    drag(page, (0.45, 0.5), (0.5, 0.5))
+    mask = mask_of(page)
+    fill(page)
+    _, first = result_of(page)
+    page.click("#notice button:has-text('Try patchmatch')")
+    until(page, "document.querySelectorAll('#versions li').length === 3")
+    until(page, "document.querySelector('#notice').textContent.includes('Filled by patchmatch')")
+    assert page.is_hidden("#act")  # nothing is better at objects
+    assert page.inner_text("#model-name") == "telea"
+    _, second = result_of(page)
+    before = np.asarray(photo())
+    assert np.array_equal(second[~mask], before[~mask])
+    assert (second != first)[mask].any()
+    page.click("#undo")
+    assert np.array_equal(result_of(page)[1], first)
+    page.click("#undo")
+    assert np.array_equal(mask_of(page), mask)
+
+
 def ask_for_three(page):
     """Answers, pasted as they are."""
     page.click("#options-button")
@@ -751,7 +773,7 @@ def test_bad_files_are_said_where_they_came_from(browser, site):
             black = encoded(Image.new("L", (320, 240), grey))
             page.set_input_files("#mask-file", {"name": "m.png", "mimeType": "image/png", "buffer": black})
             page.wait_for_selector("#notice.wrong:visible:has-text('white')")
-            page.click("#notice button")
+            page.click("#notice [aria-label=Close]")
         page.click("#complete")
         assert "paint" in page.inner_text("#notice").lower()
         page.set_input_files("#photo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"junk"})
@@ -931,7 +953,7 @@ def test_what_a_result_could_not_keep_stays_readable(page):
     for left in (0.4, 0.5):
         drag(page, (left, 0.5), (left + 0.05, 0.5))
         fill(page)
-        page.click("#notice button")
+        page.click("#notice [aria-label=Close]")
         page.click("#notes-button")
         page.wait_for_selector("#notes:popover-open")
         assert page.locator("#notes-list li").all_inner_texts()[0].startswith("CMYK without")
@@ -1460,7 +1482,7 @@ def test_at_four_times_its_size_all_is_reached_by_scrolling(browser, site):
         hole = mask_of(page)
         assert hole.any()
         fill(page)
-        page.click("#notice button")
+        page.click("#notice [aria-label=Close]")
         page.click("#compare")
         page.click("#undo")
         assert np.array_equal(mask_of(page), hole)

@@ -58,7 +58,7 @@ function useModel(chosen) {
 }
 
 async function fetchModels() {
-  const models = await service.models();
+  const models = (state.models = await service.models());
   const own = models.find((one) => one.current) ?? models[0];
   if (!state.model) {
     const last = recall("model"); // which holds until the service is started with another one

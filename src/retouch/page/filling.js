@@ -10,24 +10,30 @@ import * as service from "./service.js";
 import { locked, refresh, state, steps, view } from "./state.js";
 import { $, make, sentence, text } from "./texts.js";
 
-function options() {
+const OBJECTS = "patchmatch"; // what is better at them than most, and offered where another model was not good enough
+
+function options(model) {
   const fields = new FormData($("#options"));
-  const chosen = { model: state.model.name };
+  const chosen = { model: model.name };
   for (const key of ["dilate", "feather", "blend"]) chosen[key] = fields.get(key);
-  if (state.model.several) for (const key of ["variants", "seed"]) chosen[key] = fields.get(key) || "0";
+  if (model.several) for (const key of ["variants", "seed"]) chosen[key] = fields.get(key) || "0";
   return chosen;
 }
 
 export async function complete() {
   if (!state.mask || locked() || !state.model) return;
   if (state.mask.empty) return notice(text("empty"));
+  await fill(state.model, state.current, () => state.mask.png());
+}
+
+/** Lets a model fill what a mask shows of a version. */
+async function fill(model, from, drawn) {
   pickOff();
   compare(false);
   const progress = (done, total) => working(text(total ? "filling" : "waiting", { done, total }), done, total);
   await job("sending", async (signal) => {
-    const from = state.current;
-    const chosen = options();
-    const mask = await state.mask.png();
+    const chosen = options(model);
+    const mask = await drawn();
     let [photo, filled, hole] = [from.blob, null, null];
     // What is lossy is compressed once, however many fills: the photo itself is sent each time, with what was filled.
     if (await lossy(state.versions[0].blob)) {
@@ -46,7 +52,10 @@ export async function complete() {
     keep("seconds", { ...recall("seconds"), [answer.model]: answer.seconds });
     const notes = [...new Set([...(from.notes ?? []), ...answer.notes])]; // what was lost on the way stays lost
     accept(made, { from, hole, notes, made: text("made-by", values) });
-    notice(made.length > 1 ? text("pick") : text(answer.notes.length ? "done-note" : "done", values));
+    if (made.length > 1) return notice(text("pick"));
+    const other = state.models.find((one) => one.name === OBJECTS && one.name !== model.name);
+    const again = other && { label: text("try", other), run: () => locked() || !state.versions.includes(from) || fill(other, from, () => mask) };
+    notice(text(answer.notes.length ? "done-note" : "done", values), false, again);
   });
 }
 

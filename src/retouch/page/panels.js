@@ -7,18 +7,24 @@ import { $, make } from "./texts.js";
 
 let fading = 0;
 
-/** Says something over the photo, a text or { message, detail }; an error stays until it is closed. */
-export function notice(what, wrong = false) {
+/**
+ * Says something over the photo, a text or { message, detail }; an error stays until it is closed. With { label, run }
+ * there is a button beside it.
+ */
+export function notice(what, wrong = false, action = null) {
   const line = $("#notice");
   const { message } = typeof what === "string" ? (what = { message: what }) : what;
   clearTimeout(fading);
   line.hidden = !message;
   line.classList.toggle("wrong", wrong);
   line.firstElementChild.replaceChildren(...worded(what));
+  $("#act").hidden = !action;
+  $("#act").textContent = action?.label ?? "";
+  $("#act").onclick = () => action.run();
   announce(message, wrong);
-  if (message && !wrong) fading = setTimeout(() => (line.hidden = true), 6000);
+  if (message && !wrong) fading = setTimeout(() => (line.hidden = true), action ? 15_000 : 6000);
 }
-$("#notice button").onclick = () => notice("");
+$("#notice > :last-child").onclick = () => notice("");
 
 /** Says something to screen readers: in places that are always there, as those watch no others reliably. */
 function announce(message, wrong = false) {

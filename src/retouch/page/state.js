@@ -9,7 +9,8 @@ export const state = {
   name: "photo", // of its file, without the suffix
   versions: [], // pages of the album with { label, suffix }: the photo as opened; then every result, with { from, hole, notes, made }
   current: null, // the version that is shown
-  model: null, // one of the service's models
+  models: [], // the service's
+  model: null, // one of them
   limits: {}, // the server's: max_bytes of a request, max_pixels of a photo
   job: null, // AbortController of what is going on
 };
