@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retouch import engine, image, patchmatch
+from retouch import engine, image, patchmatch, windows
 from retouch.classical import CLASSICAL
 
 
@@ -106,6 +106,13 @@ def test_through_the_engine(radius):
     found = engine.complete(image.read(truth), hole, CLASSICAL["patchmatch"]()).pixels
     assert found.dtype == np.uint16 and (found[~hole] == truth[~hole]).all()
     assert np.abs(found.astype(int) - truth)[hole].mean() < 0.1 * 65535
+
+
+def test_a_person_in_a_telephones_photo_is_filled_at_full_size():
+    """A coarser level would leave the middle soft."""
+    hole = np.zeros((3000, 4000), bool)
+    hole[600:2900, 1500:2800] = True
+    assert {window.level for window in windows.plan(hole, CLASSICAL["patchmatch"]().limits)} == {0}
 
 
 def test_all_but_a_corner_of_a_large_picture():
