@@ -100,6 +100,11 @@ def test_patchmatch_is_what_the_page_says():
         [gain for masks, gain in gains.items() if kind in masks] for kind in ("strokes", "rectangle")
     )
     assert min(large) >= 0.1 > max(thin)
+    faces = {(row["masks"], row["model"]): row["lpips"] for row in cards()["recurrent-faces"].quality}
+    assert "not for\nfaces" in README
+    assert all(
+        faces[masks, "patchmatch"] > value for (masks, model), value in faces.items() if "faces" in model
+    )
 
 
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
