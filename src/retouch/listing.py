@@ -53,15 +53,7 @@ def show_one(name: str, *, json: bool) -> None:
         say_json(_as_json(card, shipped=name in cards) if card else _classical(name))
         return
     if card:
-        size = {"size": _size(name)} if name in cards else {}
-        facts = {
-            "good for": card.good_for,
-            "method": f"{card.method}: {card.paper}",
-            "learned from": f"{card.training_data}; {card.images_seen:,} crops were shown to it",
-            "holes": ", ".join(card.mask_kinds),
-            **size,
-            "licence": card.licence,
-        }
+        facts = _facts(card, {"size": _size(name)} if name in cards else {})
         name = card.name
     else:
         facts = {"good for": _classical(name)["good_for"], "licence": CODE}
@@ -72,6 +64,17 @@ def show_one(name: str, *, json: bool) -> None:
         keys = [key for key in FIGURES if any(key in row for _, row in rows)]
         figures = [(where, row["model"], *(_number(row, key) for key in keys)) for where, row in rows]
         say_table(("photographs, holes", "model", *map(head, keys)), figures)
+
+
+def _facts(card: Card, size: dict[str, str]) -> dict[str, str]:
+    return {
+        "good for": card.good_for,
+        "method": f"{card.method}: {card.paper}",
+        "learned from": f"{card.training_data}; {card.images_seen:,} crops were shown to it",
+        "holes": ", ".join(card.mask_kinds),
+        **size,
+        "licence": card.licence,
+    }
 
 
 def _groups(cards: Iterable[Card]) -> Iterable[dict[str, Row]]:
