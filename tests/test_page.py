@@ -25,6 +25,7 @@ import processes  # noqa: E402
 from serving import Gated, Slow, idle, ready, serving, unwanted  # noqa: E402
 
 from retouch import image as images  # noqa: E402
+from retouch.cards import cards  # noqa: E402
 from retouch.server.problems import CODES  # noqa: E402
 from retouch.server.settings import Settings  # noqa: E402
 
@@ -481,11 +482,13 @@ def test_models_are_chosen_at_a_glance(browser, tiny_model):
         assert page.evaluate(above, "telea") == page.evaluate(above, "recurrent-scenes")
         assert page.evaluate(above, "telea") == page.evaluate(above, "patchmatch")
         assert page.evaluate(above, "search-faces-mse") == page.evaluate(above, "glcic-faces")
-        figures = page.locator(
-            "h3:first-child ~ .model-card:has(~ h3 + .model-card [value=recurrent-faces]) .figure"
+        listed = page.locator(
+            "h3:first-child ~ .model-card:has(~ h3 + .model-card [value=recurrent-faces]) input"
         )
-        figures = [float(text.split()[0]) for text in figures.all_inner_texts() if "dB" in text]
-        assert len(figures) == 6 and figures == sorted(figures, reverse=True)
+        names = [one.get_attribute("value") for one in listed.all()]
+        rows = cards()["recurrent-scenes"].quality
+        looks = {row["model"]: row["lpips"] for row in rows if row["masks"] == "strokes 0.1-0.2"}
+        assert names == sorted(looks, key=lambda name: looks[name])
         assert page.evaluate("document.activeElement.value") == "tiny"
         assert "searches" in page.inner_text(".model-card:has([value=search-faces-mse])")
         page.check("[value=telea]")

@@ -3,8 +3,8 @@
 import { recall } from "./memory.js";
 import { $, has, make, sentence, text } from "./texts.js";
 
-// Models for the same photographs and holes stand together, the best first. Only figures that were measured on the same
-// can be compared: those that most of a list have are shown, the others are among the details.
+// Models for the same photographs and holes stand together, the lowest LPIPS first. Only figures that were measured on
+// the same can be compared: those that most of a list have are shown, the others are among the details.
 const KINDS = ["scenes", "faces", "cifar"]; // of photographs, as the names of data begin
 const OTHERS = "others";
 const HOLES = ["strokes", "center", "rectangle"]; // their kinds, the most frequent damage first
@@ -29,7 +29,8 @@ export function listModels(models, current, choose) {
     ...sorted.flatMap(({ kind, own }) => {
       const terms = shared(own);
       const figure = (model) => rowsOf(model).find((row) => termsOf(row) === terms);
-      const best = (one, other) => (figure(other)?.psnr ?? 0) - (figure(one)?.psnr ?? 0);
+      const look = (model) => figure(model)?.lpips ?? Number.MAX_VALUE; // below 1 for all that was measured
+      const best = (one, other) => look(one) - look(other);
       const held = own.map(figure).find(Boolean);
       return [
         make("h3", {}, text(`kind-${kind}`), make("span", {}, held ? inWords(held.masks) : "")),
