@@ -93,10 +93,21 @@ IGNORED: dict[str, Any] = {
 FormOptions = create_model("FormOptions", __base__=Options, **IGNORED)
 
 
+def _nullable(schema: dict[str, Any]) -> None:
+    """Says of each field that may be left out that it may be null, too."""
+    for name, field in schema["properties"].items():
+        kept = ("title", "description", "default", "anyOf")
+        of = {
+            key: field.pop(key) for key in list(field) if key not in kept and name not in schema["required"]
+        }
+        if of:
+            field["anyOf"] = [of, {"type": "null"}]
+
+
 class InpaintRequest(FormOptions):  # type: ignore[valid-type, misc]
     """What a request in JSON asks."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, json_schema_extra=_nullable)
 
     image: Annotated[
         str, Field(description="A picture in base64, with or without `data:...;base64,` before it.")
