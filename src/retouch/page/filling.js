@@ -54,8 +54,9 @@ async function fill(model, from, drawn) {
     accept(made, { from, hole, notes, made: text("made-by", values) });
     if (made.length > 1) return notice(text("pick"));
     const other = state.models.find((one) => one.name === OBJECTS && one.name !== model.name);
-    const again = other && { label: text("try", other), run: () => locked() || !state.versions.includes(from) || fill(other, from, () => mask) };
-    notice(text(answer.notes.length ? "done-note" : "done", values), false, again);
+    const again = () => !locked() && state.versions.includes(from) && fill(other, from, () => mask);
+    const offer = other && { label: text("try", other), run: again };
+    notice(text(answer.notes.length ? "done-note" : "done", values), false, offer);
   });
 }
 

@@ -95,13 +95,12 @@ FormOptions = create_model("FormOptions", __base__=Options, **IGNORED)
 
 def _nullable(schema: dict[str, Any]) -> None:
     """Says of each field that may be left out that it may be null, too."""
+    words = ("title", "description", "default", "anyOf")
     for name, field in schema["properties"].items():
-        kept = ("title", "description", "default", "anyOf")
-        of = {
-            key: field.pop(key) for key in list(field) if key not in kept and name not in schema["required"]
-        }
-        if of:
-            field["anyOf"] = [of, {"type": "null"}]
+        if name in schema["required"]:
+            continue
+        if what := {key: field.pop(key) for key in list(field) if key not in words}:
+            field["anyOf"] = [what, {"type": "null"}]
 
 
 class InpaintRequest(FormOptions):  # type: ignore[valid-type, misc]
