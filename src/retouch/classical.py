@@ -71,7 +71,7 @@ class PatchMatch:
     """
 
     answer: int = 0
-    limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # one of 2048 px takes up to 650 MB
+    limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # one of 2048 px takes up to 670 MB
 
     def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats:
         """(B, 3, h, w), (B, 1, h, w) -> (B, 3, h, w); a window in which nothing is known becomes mid-grey."""
