@@ -145,7 +145,7 @@ def test_an_opencv_error_is_one_line_of_ours(monkeypatch: pytest.MonkeyPatch) ->
 def test_limits_let_small_windows_be_and_bound_the_cost(predictor: Predictor) -> None:
     assert isinstance(predictor.limits, Limits)
     assert predictor.limits.multiple == 1
-    assert predictor.limits.largest <= 2048
+    assert predictor.limits.largest <= (2048 if isinstance(predictor, PatchMatch) else 1024)
 
 
 @pytest.mark.parametrize("name", ["telea", "navier-stokes", "fsr"])

@@ -71,7 +71,7 @@ class PatchMatch:
     """
 
     answer: int = 0
-    limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # one of 2048 px takes up to 670 MB
+    limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # a window of 2048 px takes up to 670 MB
 
     def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats:
         """(B, 3, h, w), (B, 1, h, w) -> (B, 3, h, w); a window in which nothing is known becomes mid-grey."""
@@ -119,6 +119,11 @@ CLASSICAL: dict[str, Callable[[], Predictor]] = {
     "patchmatch": PatchMatch,
     "biharmonic": biharmonic,
 }
+
+
+def summary(name: str) -> str:
+    """What one of ``CLASSICAL`` is for, in one line."""
+    return str(CLASSICAL[name].__doc__).splitlines()[0]
 
 
 def _bytes(rgb: Floats) -> Bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import retouch
 from retouch.cards import DEFAULT, Card, weights_size
-from retouch.classical import CLASSICAL
+from retouch.classical import CLASSICAL, summary
 from retouch.errors import ModelError
 from retouch.evaluation.summary import metric_of
 from retouch.evaluation.tables import ON_CARDS, head, number
@@ -29,7 +29,7 @@ def show_all(*, json: bool) -> None:
         (name, card.good_for, f"{_size(name)}, {card.licence.partition(',')[0]}", _psnr(card))
         for name, card in cards.items()
     ]
-    rows += [(name, _classical(name)["good_for"], CODE, "") for name in CLASSICAL]
+    rows += [(name, summary(name), CODE, "") for name in CLASSICAL]
     say_table(("model", "what it does", "size, licence", head("psnr")), rows)
     say(f"{DEFAULT} is the default. retouch models NAME: its figures beside those of others, and what it is")
 
@@ -56,7 +56,7 @@ def show_one(name: str, *, json: bool) -> None:
         facts = _facts(card, {"size": _size(name)} if name in cards else {})
         name = card.name
     else:
-        facts = {"good for": _classical(name)["good_for"], "licence": CODE}
+        facts = {"good for": summary(name), "licence": CODE}
     say_table((name, ""), list(facts.items()))
     own = [card] if card else []
     rows = list(_beside(name, _groups([*own, *cards.values()])))
@@ -111,7 +111,7 @@ def _number(row: Row, key: str) -> str:
 
 
 def _classical(name: str) -> dict[str, str]:
-    return {"name": name, "good_for": str(CLASSICAL[name].__doc__).splitlines()[0]}
+    return {"name": name, "good_for": summary(name)}
 
 
 def _as_json(card: Card, *, shipped: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import retouch
 from retouch import cards, heif
-from retouch.classical import CLASSICAL
+from retouch.classical import CLASSICAL, summary
 from retouch.decode import kind_of
 from retouch.engine import BLENDS, Predictor
 from retouch.methods import METHODS
@@ -90,7 +90,7 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
         card = loaded.card if loaded else shipped.get(name)
         classical = None if own else CLASSICAL.get(name)
         quality = list(card.quality) if card else _baseline(name, shipped.values()) if classical else []
-        summary = str(classical.__doc__).splitlines()[0] if classical else "a model of your own"
+        purpose = summary(name) if classical else "a model of your own"
         described.append(
             schema.ModelAnswer(
                 name=name,
@@ -98,7 +98,7 @@ def _described(context: Context) -> list[schema.ModelAnswer]:
                 loaded=loaded is not None,
                 classical=classical is not None,
                 several=_several(loaded, card, classical),
-                good_for=card.good_for if card else summary,
+                good_for=card.good_for if card else purpose,
                 licence=card.licence if card else "",
                 bytes=cards.weights_size(name) if name in shipped and not own else 0,
                 quality=quality,
