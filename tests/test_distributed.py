@@ -332,7 +332,7 @@ def test_machines_that_do_not_know_of_each_other_are_one_line(tmp_path: Path) ->
 
 
 def test_another_strategy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="strategy: expected auto or ddp, got 'fsdp'"):
+    with pytest.raises(TrainingError, match="strategy: expected one of auto, ddp, got 'fsdp'"):
         Settings(data=("photos",), output=tmp_path, strategy="fsdp")
 
 

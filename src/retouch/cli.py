@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import retouch
 from retouch.errors import RetouchError, said
-from retouch.options import Cores, Positive, Whole
+from retouch.options import Cores, Output, Positive, Whole
 from retouch.terminal import counted, one_line, say, say_json, say_table, windows_done
 
 app = App(
@@ -36,7 +36,7 @@ def complete(
     mask: Path,
     /,
     *,
-    output: Path | None = None,
+    output: Output | None = None,
     model: str | None = None,
     seed: Whole = 0,
     dilate: Whole = 0,
@@ -56,10 +56,10 @@ def complete(
         model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.
-        feather: Width of the band inside the hole that meets the photo, in pixels.
+        feather: Width in pixels of the band in the hole that meets the photo.
         blend: How the two meet; none pastes.
         search: For models that search: from where.
-        variants: Completions that are wanted; several are NAME-completed-1.EXT, ...
+        variants: Completions wanted; several are NAME-completed-1.EXT, ...
         threads: Cores that the model may use; all by default.
         overwrite: Replace the output if it exists.
     """
@@ -139,7 +139,7 @@ def methods(*, json: bool = False) -> None:
 )
 def mask(
     kind: str,
-    output: Path,
+    output: Output,
     /,
     *,
     like: Path | None = None,

@@ -19,7 +19,15 @@ import numpy.typing as npt
 from retouch import blend as blending
 from retouch import image, scaled, windows
 from retouch.boxes import Box, Limits, Window
-from retouch.errors import ImageError, MaskError, ModelError, NothingKnownError, OptionError, check_whole
+from retouch.errors import (
+    ImageError,
+    MaskError,
+    ModelError,
+    NothingKnownError,
+    OptionError,
+    check_choice,
+    check_whole,
+)
 from retouch.image import Patch, Photo
 from retouch.pyramid import Fill, Level, levels, to_words
 
@@ -178,8 +186,7 @@ def _check(photo: Photo, hole: Bools, predictor: Predictor, blend: str) -> None:
     if not isinstance(hole, np.ndarray) or hole.dtype != np.bool_ or hole.shape != size:
         got = f"{hole.shape} {hole.dtype}" if isinstance(hole, np.ndarray) else type(hole).__name__
         raise MaskError(f"expected a hole of shape {size} and dtype bool, as the photo's, got {got}")
-    if blend not in BLENDS:
-        raise OptionError(f"expected blend to be one of {', '.join(BLENDS)}, got {blend!r}")
+    check_choice(OptionError, BLENDS, blend=blend)
 
 
 def dilated(hole: Bools, radius: int) -> Bools:

@@ -3,7 +3,7 @@
 The command prints the message as one line and exits with status 2; a traceback is a bug.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -98,6 +98,18 @@ def check_whole(error: type[Exception], least: int, /, **numbers: object) -> Non
     for name, number in numbers.items():
         if not isinstance(number, Integral) or int(number) < least:
             raise error(f"{name}: expected a whole number of at least {least}, got {number!r}")
+
+
+def check_choice(error: type[Exception], choices: Iterable[str], /, **values: object) -> None:
+    """Refuses what is none of some words.
+
+    Raises:
+        the ``error`` that is given: naming the first that is wrong.
+    """
+    choices = tuple(choices)
+    for name, value in values.items():
+        if value not in choices:
+            raise error(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def first_line(error: BaseException) -> str:

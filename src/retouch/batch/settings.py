@@ -1,12 +1,14 @@
 """How many photographs are completed; the options of ``retouch batch`` are these fields."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from retouch.engine import FEATHER, Blend
-from retouch.errors import DataError
+from retouch.engine import BLENDS, FEATHER, Blend
+from retouch.errors import DataError, OptionError, check_choice
 from retouch.options import Cores, Positive, Whole, at_least
 from retouch.workers import cores
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +37,7 @@ class Settings:
     dilate: Whole = 0
     feather: Positive = FEATHER
     blend: Blend = "feather"
-    engine: Literal["local", "ray"] = "local"
+    engine: Engine = "local"
     address: str | None = None
     workers: Positive | None = None
     threads: Cores = 1
@@ -46,6 +48,8 @@ class Settings:
     json: bool = False
 
     def __post_init__(self) -> None:
+        check_choice(OptionError, BLENDS, blend=self.blend)
+        check_choice(OptionError, get_args(Engine), engine=self.engine)
         at_least(self, seed=0, dilate=0, feather=1, workers=1, threads=1)
         if self.address is not None and self.engine != "ray":
             raise DataError(f"expected --address with --engine ray alone, got it with {self.engine}")

@@ -11,6 +11,7 @@ from retouch.evaluation import plots
 from retouch.evaluation.plots import Along
 from retouch.evaluation.run import Settings
 from retouch.evaluation.run import evaluate as run_evaluation
+from retouch.options import Output
 from retouch.terminal import counted, say
 from retouch.writing import atomic_write, check_new
 
@@ -62,7 +63,7 @@ def report(
 
 
 def curves(
-    runs: tuple[Path, ...], /, *, output: Path | None = None, by: Along = "step", overwrite: bool = False
+    runs: tuple[Path, ...], /, *, output: Output | None = None, by: Along = "step", overwrite: bool = False
 ) -> None:
     """Draw the training curves of a run, or of several for comparison.
 

@@ -25,7 +25,7 @@ from retouch.evaluation import cases, protocols, results
 from retouch.evaluation.cases import ORIGINAL, Job, Terms
 from retouch.evaluation.results import Row
 from retouch.evaluation.summary import extremes, ranked
-from retouch.options import Cores, Whole, at_least
+from retouch.options import Cores, Output, Whole, as_paths, as_texts, at_least
 from retouch.sources import Source
 from retouch.workers import cores, in_processes
 
@@ -56,7 +56,7 @@ class Settings:
     """
 
     data: tuple[str, ...]
-    output: Path
+    output: Output
     model: Annotated[tuple[str, ...], Parameter(show_default=False)] = (DEFAULT,)
     masks: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
     protocol: str | None = None
@@ -70,6 +70,8 @@ class Settings:
     features: Path | None = None
 
     def __post_init__(self) -> None:
+        as_texts(self, DataError, "data", "model", "masks")
+        as_paths(self, DataError, "output", "features")
         at_least(self, photos=1, size=1, seed=0, pictures=0, workers=1, threads=1)
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.errors import ServerError
-from retouch.options import Cores, Positive, Whole, at_least
+from retouch.options import Cores, Positive, Whole, as_paths, at_least
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -40,6 +40,7 @@ class Settings:
     output: Path | None = None
 
     def __post_init__(self) -> None:
+        as_paths(self, ServerError, "input", "output")
         at_least(self, ServerError, workers=1, waiting=0, max_mebibytes=1)
         for name in ("seconds", "body_seconds", "max_megapixels"):
             value = getattr(self, name)

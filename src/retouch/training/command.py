@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from retouch.cards import parse_card
 from retouch.errors import TrainingError, needs
+from retouch.options import Output
 from retouch.terminal import say
 from retouch.training import describe
 from retouch.training.settings import Settings
@@ -50,7 +51,7 @@ def export(
     /,
     *,
     name: str,
-    output: Path = Path("."),
+    output: Output = Path("."),
     good_for: str = "",
     training_data: str = "",
     licence: str = "",

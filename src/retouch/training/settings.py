@@ -11,8 +11,8 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from retouch import masks
-from retouch.errors import TrainingError
-from retouch.options import Cores, Whole, at_least
+from retouch.errors import TrainingError, check_choice
+from retouch.options import Cores, Output, Whole, as_paths, as_texts, at_least
 
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
@@ -64,7 +64,7 @@ class Settings:
     """
 
     data: tuple[str, ...]
-    output: Path
+    output: Output
     size: Whole = 128
     zoom: float = 1.0
     whole: bool = False
@@ -98,6 +98,8 @@ class Settings:
     init: str | None = None
 
     def __post_init__(self) -> None:
+        as_texts(self, TrainingError, "data", "masks", "validate")
+        as_paths(self, TrainingError, "output")
         at_least(
             self, TrainingError, size=8, batch=1, steps=0, seed=0, workers=0, devices=1, nodes=1, threads=1
         )
@@ -125,10 +127,8 @@ class Settings:
             raise TrainingError(f"ratio: expected 0 < least <= most < 1, got {self.ratio[0]}-{self.ratio[1]}")
         if self.mask_size is not None and self.mask_size < self.size:
             raise TrainingError(f"mask_size: expected at least size = {self.size}, got {self.mask_size}")
-        if self.precision not in PRECISIONS:
-            raise TrainingError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.strategy not in STRATEGIES:
-            raise TrainingError(f"strategy: expected {' or '.join(STRATEGIES)}, got {self.strategy!r}")
+        check_choice(TrainingError, PRECISIONS, precision=self.precision)
+        check_choice(TrainingError, STRATEGIES, strategy=self.strategy)
         if self.batch % (self.devices * self.nodes):
             raise TrainingError(
                 f"batch: expected a multiple of the {self.devices * self.nodes} devices, got {self.batch}"
