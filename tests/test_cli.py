@@ -22,7 +22,7 @@ from PIL import Image
 
 import retouch
 import retouch.own
-from retouch import cli
+from retouch import cli, terminal
 from retouch.boxes import Limits
 from retouch.classical import CLASSICAL
 from retouch.engine import FEATHER
@@ -213,6 +213,21 @@ def test_image_named_like_an_option(say: Say, photo_path: Path, mask_path: Path)
     status, _, _ = say("complete", "--model", "telea", "--", "-photo.png", mask_path)
     assert status == 0
     assert Path("-photo-completed.png").exists()
+
+
+def test_windows_are_counted_with_the_time_left_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal.windows_done() as progress:
+        assert progress is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(terminal.time, "monotonic", iter((100.0, 130.0, 160.0)).__next__)
+    with terminal.windows_done() as progress:
+        assert progress is not None
+        for done in range(3):
+            progress(done, 6)
+    shown = ("0 of 6 windows", "1 of 6 windows, 0:02:30 left", "2 of 6 windows, 0:02:00 left", "")
+    assert capsys.readouterr().err == "".join(f"\r\x1b[K{line}" for line in shown)
 
 
 # ---- bad input --------------------------------------------------------------------------------------------

@@ -54,13 +54,15 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def windows_done() -> Iterator[Callable[[int, int], None] | None]:
-    """A counter on a terminal's last line, gone when the work is."""
+    """A counter with the time left on a terminal's last line, gone when the work is."""
     if not sys.stderr.isatty():
         yield None
         return
+    began = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        print(f"\r{done} of {total} windows", end="", file=sys.stderr, flush=True)
+        left = f", {_left(done, total, time.monotonic() - began)} left" if done else ""
+        print(f"\r\x1b[K{done} of {total} windows{left}", end="", file=sys.stderr, flush=True)
 
     try:
         yield progress
@@ -113,9 +115,14 @@ def counted(noun: str) -> Iterator[Callable[[int, int, int], None]]:
             made, seconds = done - began[1], time.monotonic() - began[0]
             parts = [f"{done} of {total} {noun}"]
             if made and seconds > 0:
-                left = timedelta(seconds=round((total - done) * seconds / made))
+                left = _left(made, total - began[1], seconds)
                 parts += [f"{made / seconds:.3g} {noun}/s", f"{left} left"]
             parts += [f"{failures} failures"] if failures else []
             show(done / max(total, 1), ", ".join(parts))
 
         yield told
+
+
+def _left(done: float, total: float, seconds: float) -> timedelta:
+    """The time that the rest takes if it goes on as it did."""
+    return timedelta(seconds=round((total - done) * seconds / done))
