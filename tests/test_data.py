@@ -385,6 +385,19 @@ def test_jitter_takes_squares_of_all_sizes_and_places_inside_the_largest() -> No
     assert left.max() >= 35 and top.max() >= 15 and len(set(zip(left, top, strict=True))) > 100
 
 
+def test_a_share_of_the_crops_is_jittered_and_the_others_are_whole() -> None:
+    photo = np.zeros((60, 60, 3), np.uint8)
+    photo[..., 0] = np.arange(60)
+    whole = data.crop(photo, 40, 1.0, np.random.default_rng(0), whole=True, mirror=False)
+    squares = [
+        data.crop(
+            photo, 40, 1.0, np.random.default_rng(n), whole=True, jitter=0.5, jittered=0.3, mirror=False
+        )
+        for n in range(1000)
+    ]
+    assert 260 <= sum(not np.array_equal(square, whole) for square in squares) <= 340
+
+
 def test_colour_multiplies_each_channel_and_stays_in_range() -> None:
     photo = np.full((20, 20, 3), (100, 100, 250), np.uint8)
     squares = [data.crop(photo, 16, 1.0, np.random.default_rng(n), colour=0.2) for n in range(200)]

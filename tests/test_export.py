@@ -154,7 +154,15 @@ def test_a_resumed_runs_command_keeps_where_it_started(tmp_path):
 
 def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels):
     cv2.imwrite(str(tmp_path / "a.png"), smooth_pixels(80, 90))
-    drawn = {"size": 32, "whole": True, "jitter": 0.3, "colour": 0.2, "mirror": False, "seed": 4}
+    drawn = {
+        "size": 32,
+        "whole": True,
+        "jitter": 0.3,
+        "jittered": 0.5,
+        "colour": 0.2,
+        "mirror": False,
+        "seed": 4,
+    }
     settings = Settings(data=(str(tmp_path / "*.png"),), output=tmp_path, **drawn)
     state = {"settings": plain(settings)}
     own = data.Photos(index(settings.data), settings, data.SAMPLES)
@@ -163,7 +171,7 @@ def test_quantizing_draws_crops_as_the_run_drew_its_own(tmp_path, smooth_pixels)
         image, hole = own[number]
         np.testing.assert_array_equal(got[number][0][0], (image.float() / 255 * ~hole).numpy())
         np.testing.assert_array_equal(got[number][1][0], hole.float().numpy())
-    for name in ("whole", "jitter", "colour", "mirror"):  # a run from before them
+    for name in ("whole", "jitter", "jittered", "colour", "mirror"):  # a run from before them
         del state["settings"][name]
     assert len(export.crops(settings.data, state)) == len(got) == 32
 

@@ -154,6 +154,33 @@ def test_a_wider_run_computes_the_same_and_can_be_trained(tmp_path: Path) -> Non
     assert train("glcic", onward, config | {"width": 3 * config["width"]}).step == 3
 
 
+def test_a_run_between_two_has_the_mean_of_their_weights_and_can_be_trained(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from average_runs import average
+    from small import SMALL, write_faces
+
+    from retouch.training.export import completion
+    from retouch.training.loop import train
+
+    config = SMALL["glcic"].config
+    first = Settings(
+        data=(write_faces(tmp_path / "faces", 40),), output=tmp_path / "first", size=32, batch=2, steps=2, workers=0,
+        accelerator="cpu", sample_every=0,
+    )  # fmt: skip
+    train("glcic", first, config)
+    train("glcic", replace(first, output=tmp_path / "second", init=str(tmp_path / "first")), config)
+    average(tmp_path / "first", tmp_path / "second", tmp_path / "mean", share=0.25)
+    modules = [completion(tmp_path / name)[0].state_dict() for name in ("first", "second", "mean")]
+    for one, two, mean in zip(*(module.values() for module in modules), strict=True):
+        torch.testing.assert_close(mean, 0.75 * one + 0.25 * two if mean.is_floating_point() else two)
+    onward = replace(first, output=tmp_path / "onward", init=str(tmp_path / "mean"))
+    assert train("glcic", onward, config).images == 4
+    train("wgan", replace(first, output=tmp_path / "other", size=64), dict(SMALL["wgan"].config))
+    with pytest.raises(SystemExit, match=r"other: expected a run of glcic as .*first, got another"):
+        average(tmp_path / "first", tmp_path / "other", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_what_is_kept_of_a_run_is_small_and_tells_all(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from keep_run import keep

@@ -314,7 +314,7 @@ def test_a_run_from_before_a_setting_existed_is_resumed(photos: str, tmp_path: P
     output = run(photos, tmp_path / "run", steps=1).run
     file = next((output / "checkpoint").glob("*/state.json"))
     state = json.loads(file.read_text())
-    for name in ("whole", "jitter", "colour", "mirror"):
+    for name in ("whole", "jitter", "jittered", "colour", "mirror"):
         del state["settings"][name]
     file.write_text(json.dumps(state))
     with pytest.raises(TrainingError, match="mirror = True to resume it, got False"):
@@ -846,6 +846,7 @@ def test_devices_that_are_not_there_are_one_line(photos: str, tmp_path: Path) ->
         {"zoom": float("nan")}, {"mask_size": 8}, {"precision": "fp8"}, {"masks": ("strokes=x",)},
         {"masks": ("stroke=1",)}, {"masks": ("strokes=0",)}, {"masks": ()}, {"batch": 5, "devices": 2},
         {"jitter": 0.1}, {"jitter": 1.0, "whole": True}, {"colour": -0.1}, {"colour": float("nan")},
+        {"jittered": 0.0}, {"jittered": 1.1},
         {"zoom": float("inf")}, {"minutes": float("inf")}, {"checkpoint_minutes": float("nan")},
         {"resume": True, "init": "run"}, {"log_every": 0}, {"steps": -1}, {"minutes": -1},
         {"seed": 1 << 64}, {"whole": True, "zoom": 2.0}, {"validate_photos": 0}, {"validate_every": 0},

@@ -28,8 +28,7 @@ def train(
 
     Args:
         method: A name from "retouch methods".
-        preset: Settings that stand in for options not given: "shipped", those of the shipped models; "paper", the
-            paper's; "quick", a smoke run of minutes on two cores.
+        preset: Settings for options not given: "shipped", of shipped models; "paper"; "quick", minutes on two cores.
         config: A TOML file with settings of the method.
         set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
     """

@@ -74,6 +74,7 @@ def crop(
     *,
     whole: bool = False,
     jitter: float = 0.0,
+    jittered: float = 1.0,
     colour: float = 0.0,
     mirror: bool = True,
 ) -> np.ndarray:
@@ -81,9 +82,9 @@ def crop(
 
     The square's side is drawn from [size, max(size, zoom * size)], as far as the photo allows, and resized by
     area; a photo whose shorter side is below ``size`` is enlarged to it first (Lanczos). With ``whole`` it is
-    always the largest one, from the photo's middle, and with ``jitter`` one inside that, its side shorter by up to
-    this share. With ``colour`` each channel is multiplied by a factor from 1 - ``colour`` to 1 + ``colour``.
-    Without ``mirror`` nothing is mirrored.
+    always the largest one, from the photo's middle, and with ``jitter``, in a share ``jittered`` of the crops, one
+    inside that, its side shorter by up to ``jitter``. With ``colour`` each channel is multiplied by a factor from
+    1 - ``colour`` to 1 + ``colour``. Without ``mirror`` nothing is mirrored.
     """
     height, width = photo.shape[:2]
     if min(height, width) < size:
@@ -96,7 +97,7 @@ def crop(
     if whole:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        if jitter:
+        if jitter and (jittered == 1 or rng.random() < jittered):
             inner = max(1, round(side * (1 - jitter * rng.random())))
             top, left = top + int(rng.integers(side - inner + 1)), left + int(rng.integers(side - inner + 1))
             side = inner
@@ -178,7 +179,7 @@ class Photos(Dataset[Batch]):
         rng = np.random.default_rng((asked.seed, epoch, position, self.stream))
         image = crop(
             photo, asked.size, asked.zoom, rng,
-            whole=asked.whole, jitter=asked.jitter, colour=asked.colour, mirror=asked.mirror,
+            whole=asked.whole, jitter=asked.jitter, jittered=asked.jittered, colour=asked.colour, mirror=asked.mirror,
         )  # fmt: skip
         missing = hole(asked.kinds(), asked.ratio, asked.size, asked.mask_size or asked.size, rng)
         pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()

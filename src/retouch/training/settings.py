@@ -16,7 +16,7 @@ from retouch.options import Cores, Output, Whole, as_paths, as_texts, at_least
 
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
-    "size", "zoom", "whole", "jitter", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
+    "size", "zoom", "whole", "jitter", "jittered", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
     "ema", "precision",
 )  # fmt: skip
 STRATEGIES = ("auto", "ddp")
@@ -34,6 +34,7 @@ class Settings:
         zoom: crops are cut at up to zoom times size pixels and reduced to size.
         whole: instead, the largest square in the middle of each photo is reduced to size.
         jitter: of --whole, a square whose side is shorter by up to this share, anywhere.
+        jittered: share of the crops that this is done to.
         colour: each channel is multiplied by a factor from 1 - colour to 1 + colour.
         mirror: every other crop is mirrored; --no-mirror leaves all as they are.
         masks: kinds of holes with their weights, KIND=WEIGHT.
@@ -69,6 +70,7 @@ class Settings:
     zoom: float = 1.0
     whole: bool = False
     jitter: float = 0.0
+    jittered: float = 1.0
     colour: float = 0.0
     mirror: Annotated[bool, Parameter(negative="--no-mirror")] = True
     masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
@@ -117,6 +119,8 @@ class Settings:
         for name in ("jitter", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainingError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
+        if not 0 < self.jittered <= 1:
+            raise TrainingError(f"jittered: expected a share above 0 up to 1, got {self.jittered}")
         if self.whole and self.zoom != 1:
             raise TrainingError(f"zoom: expected 1 with whole, got {self.zoom:g}")
         if self.jitter and not self.whole:

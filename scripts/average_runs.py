@@ -1,0 +1,31 @@
+"""A run between two runs of one network: ``python scripts/average_runs.py FIRST SECOND MEAN --share 0.5``.
+
+Another run goes on from it: ``retouch train ... --init MEAN``. Where the second run began with the first, and learned
+from other crops, the mean of their weights keeps what both know: M. Wortsman et al., "Robust fine-tuning of zero-shot
+models", 2022.
+"""
+
+from pathlib import Path
+
+import cyclopts
+
+from retouch.training.checkpoints import read_checkpoint, write_checkpoint
+
+
+def average(first: Path, second: Path, mean: Path, /, *, share: float = 0.5) -> None:
+    """Writes the second run with, of its averages, this share, and of the first's the rest; and no step of its own."""
+    (one, old), (state, new) = (
+        read_checkpoint(run, lambda group: group.endswith(".ema")) for run in (first, second)
+    )
+    if (one["method"], one["config"].keys()) != (state["method"], state["config"].keys()):
+        raise SystemExit(f"{second}: expected a run of {one['method']} as {first}, got another")
+    for group, tensors in new.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point():
+                tensor.lerp_(old[group][name], 1 - share)
+    weights = new | {group.removesuffix(".ema"): tensors for group, tensors in new.items()}
+    write_checkpoint(mean, state | {"optimizers": {}}, weights)
+
+
+if __name__ == "__main__":
+    cyclopts.run(average)
