@@ -33,7 +33,7 @@ last() { echo "$1_start=$(($2 * scale * 92 / 100))"; } # the discriminators take
 
 model glcic-cifar10 glcic 9000 "pictures of 32 x 32 with a rectangle missing" --data "$data/cifar10/train-*.tar" \
   --size 32 --masks rectangle --ratio 0.05 0.4 --jitter 0 --set size=32 --set width=48 --set discriminator_width=64 \
-  --set vector=1024 --set "$(ends 9000)" --set "$(last adversarial 9000)"
+  --set vector=1024 --set ssim=1 --set "$(ends 9000)" --set "$(last adversarial 9000)"
 
 middle_for="faces of 64 x 64 with a hole of about a quarter, best in the middle"
 model dcgan-faces dcgan_direct 21000 "$middle_for" "${faces[@]}" --set "$(ends 21000)" --set "$(last prior 21000)"

@@ -93,12 +93,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "shipped": {  # glcic-faces
         "settings": {
-            "size": 64, "batch": 16, "whole": True, "jitter": 0.06, "colour": 0.05, "ratio": (0.25, 0.25),
-            "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 11_000,
+            "size": 64, "batch": 16, "whole": True, "jitter": 0.12, "jittered": 0.5, "colour": 0.05,
+            "ratio": (0.25, 0.25), "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 11_000,
         },
         "config": {
             "size": 64, "width": 64, "discriminator_width": 32, "vector": 256, "residual": True, "psnr": 1.0,
-            "ssim": 1.0, "mirror": True, "adversarial": 0.002, "adversarial_start": 10_120, "learning_rate": 1e-3,
+            "ssim": 0.5, "mirror": True, "adversarial": 0.002, "adversarial_start": 10_120, "learning_rate": 1e-3,
             "beta1": 0.9, "warmup": 200, "total_steps": 11_000,
         },
     },
