@@ -17,8 +17,14 @@ def average(first: Path, second: Path, mean: Path, /, *, share: float = 0.5) -> 
     (one, old), (state, new) = (
         read_checkpoint(run, lambda group: group.endswith(".ema")) for run in (first, second)
     )
-    if (one["method"], one["config"].keys()) != (state["method"], state["config"].keys()):
-        raise SystemExit(f"{second}: expected a run of {one['method']} as {first}, got another")
+    shapes, wanted = (
+        {(group, name): tensor.shape for group in averages for name, tensor in averages[group].items()}
+        for averages in (new, old)
+    )
+    if state["method"] != one["method"] or shapes != wanted:
+        raise SystemExit(
+            f"{second}: expected a run of {one['method']} with the networks of {first}, got another"
+        )
     for group, tensors in new.items():
         for name, tensor in tensors.items():
             if tensor.is_floating_point():

@@ -175,8 +175,10 @@ def test_a_run_between_two_has_the_mean_of_their_weights_and_can_be_trained(tmp_
         torch.testing.assert_close(mean, 0.75 * one + 0.25 * two if mean.is_floating_point() else two)
     onward = replace(first, output=tmp_path / "onward", init=str(tmp_path / "mean"))
     assert train("glcic", onward, config).images == 4
-    train("wgan", replace(first, output=tmp_path / "other", size=64), dict(SMALL["wgan"].config))
-    with pytest.raises(SystemExit, match=r"other: expected a run of glcic as .*first, got another"):
+    train("glcic", replace(first, output=tmp_path / "other"), {**config, "width": 2 * config["width"]})
+    with pytest.raises(
+        SystemExit, match=r"other: expected a run of glcic with the networks of .*first, got another"
+    ):
         average(tmp_path / "first", tmp_path / "other", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -19,7 +19,7 @@ class Settings:
         model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers; the same for every photo.
         dilate: Grow the holes by so many pixels first.
-        feather: Width of the band inside the hole that meets the photo, in pixels.
+        feather: Width in pixels of the band in the hole that meets the photo.
         blend: How the two meet; none pastes.
         engine: Where it is done: on this machine, or by Ray on many.
         address: Of the Ray cluster, e.g. auto; by default one is started on this machine.

@@ -189,18 +189,8 @@ def _check(module: nn.Module, data: bytes, limits: Limits) -> None:
 def crops(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
     """Crops of these photographs with holes, drawn as the run drew its own."""
     drawn = (
-        "size",
-        "zoom",
-        "whole",
-        "jitter",
-        "jittered",
-        "colour",
-        "mirror",
-        "masks",
-        "ratio",
-        "mask_size",
-        "seed",
-    )
+        "size", "zoom", "whole", "jitter", "jittered", "colour", "mirror", "masks", "ratio", "mask_size", "seed",
+    )  # fmt: skip
     # older runs have fewer settings
     own = {name: state["settings"][name] for name in drawn if name in state["settings"]}
     own |= {"masks": tuple(own["masks"]), "ratio": tuple(own["ratio"])}
