@@ -128,6 +128,6 @@ def test_known_pixels_stay_bit_exact_and_the_rest_is_the_generators():
 
 
 def test_an_unknown_loss_is_one_clear_line():
-    names = "sigmoid_cross_entropy or softmax_cross_entropy or mean_squared_error"
+    names = "one of sigmoid_cross_entropy, softmax_cross_entropy, mean_squared_error"
     with pytest.raises(TrainingError, match=f"^adversarial_loss: expected {names}, got 'hinge'$"):
         paper.Config(adversarial_loss="hinge")

@@ -114,7 +114,7 @@ def test_activation_and_padding_are_those_that_were_asked_for():
 @pytest.mark.parametrize("setting", [{"activation": "relu6"}, {"padding": "circular"}])
 def test_an_unknown_activation_or_padding_is_refused(setting):
     ((name, value),) = setting.items()
-    with pytest.raises(TrainingError, match=f"{name}: expected .* or .*, got '{value}'"):
+    with pytest.raises(TrainingError, match=f"{name}: expected one of .*, .*, got '{value}'"):
         paper.Config(**setting)
 
 

@@ -293,7 +293,7 @@ def test_batches_and_settings_that_do_not_fit_are_one_clear_line(kind, build):
     for name in ("latent", "width", "restarts"):
         with pytest.raises(TrainingError, match=f"^{name}: expected a whole number of at least 1, got 0$"):
             kind(**{name: 0})
-    with pytest.raises(TrainingError, match=r"^search: expected paper or inverter, got 'best'$"):
+    with pytest.raises(TrainingError, match=r"^search: expected one of paper, inverter, got 'best'$"):
         kind(search="best")
     method = build(dataclasses.replace(kind(), width=2, latent=4))
     for size, count, message in (

@@ -210,7 +210,7 @@ def test_variants_search_once(wgan, monkeypatch):
 
 
 def test_an_unknown_search_is_one_clear_line(wgan):
-    with pytest.raises(ModelError, match="expected a search among paper, inverter, got 'best'"):
+    with pytest.raises(ModelError, match="search: expected one of paper, inverter, got 'best'"):
         load(wgan, search="best")
 
 

@@ -224,7 +224,7 @@ def test_the_same_seed_gives_the_same_completion():
 
 
 def test_unknown_pairs_and_too_few_layers_are_one_clear_line():
-    with pytest.raises(TrainingError, match=r"^pairs: expected completions or blur, got 'noise'$"):
+    with pytest.raises(TrainingError, match=r"^pairs: expected one of completions, blur, got 'noise'$"):
         paper.Config(pairs="noise")
     with pytest.raises(
         TrainingError, match=r"^enhancement_depth: expected a whole number of at least 2, got 1$"

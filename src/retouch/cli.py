@@ -139,7 +139,7 @@ def methods(*, json: bool = False) -> None:
 )
 def mask(
     kind: str,
-    output: Output,
+    output: Path,
     /,
     *,
     like: Path | None = None,

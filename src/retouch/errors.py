@@ -106,10 +106,10 @@ def check_choice(error: type[Exception], choices: Iterable[str], /, **values: ob
     Raises:
         the ``error`` that is given: naming the first that is wrong.
     """
-    choices = tuple(choices)
+    known = tuple(choices)
     for name, value in values.items():
-        if value not in choices:
-            raise error(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        if value not in known:
+            raise error(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 def first_line(error: BaseException) -> str:

@@ -36,11 +36,11 @@ def at_least(settings: object, error: type[RetouchError] = DataError, /, **bound
             check_whole(error, bound, **{name: value})
 
 
-def as_texts(settings: object, error: type[RetouchError] = DataError, /, *names: str) -> None:
+def as_texts(settings: object, error: type[RetouchError], /, *names: str) -> None:
     """Makes fields of several texts tuples of them: a path is a text, and one alone is a tuple of one.
 
     Raises:
-        DataError, or the ``error`` that is given: naming the field.
+        the ``error`` that is given: naming the field.
     """
     for name in names:
         value = getattr(settings, name)
@@ -54,11 +54,11 @@ def as_texts(settings: object, error: type[RetouchError] = DataError, /, *names:
         object.__setattr__(settings, name, tuple(texts))
 
 
-def as_paths(settings: object, error: type[RetouchError] = DataError, /, *names: str) -> None:
+def as_paths(settings: object, error: type[RetouchError], /, *names: str) -> None:
     """Makes fields paths where they are texts.
 
     Raises:
-        DataError, or the ``error`` that is given: naming the field.
+        the ``error`` that is given: naming the field.
     """
     for name in names:
         value = getattr(settings, name)

@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from retouch.errors import TrainingError
+from retouch.errors import TrainingError, check_choice
 from retouch.methods import latent, search
 from retouch.methods.nn import numbers, set_rate, update
 from retouch.options import at_least
@@ -76,9 +76,8 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least(self, TrainingError, latent=1, width=1, discriminator_width=1, inverter_width=1, restarts=1)
-        for name, known in (("adversarial_loss", tuple(ADVERSARIAL)), ("search", search.SEARCHES)):
-            if getattr(self, name) not in known:
-                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+        check_choice(TrainingError, ADVERSARIAL, adversarial_loss=self.adversarial_loss)
+        check_choice(TrainingError, search.SEARCHES, search=self.search)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

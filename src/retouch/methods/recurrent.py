@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, Optimizer
 
-from retouch.errors import TrainingError
+from retouch.errors import TrainingError, check_choice
 from retouch.methods.attention import contextual_attention
 from retouch.methods.fill import smooth_fill
 from retouch.methods.filters import high_pass, low_pass, sobel_edges
@@ -115,9 +115,8 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least(self, TrainingError, width=2)
-        for name, known in (("activation", tuple(ACTIVATIONS)), ("padding", PADDINGS)):
-            if getattr(self, name) not in known:
-                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+        check_choice(TrainingError, ACTIVATIONS, activation=self.activation)
+        check_choice(TrainingError, PADDINGS, padding=self.padding)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from retouch.errors import TrainingError
+from retouch.errors import TrainingError, check_choice
 from retouch.methods import latent, search
 from retouch.methods.nn import depthwise, numbers, set_rate, update
 from retouch.options import at_least
@@ -85,9 +85,8 @@ class Config:
     def __post_init__(self) -> None:
         at_least(self, TrainingError, latent=1, width=1, critic_steps=1, restarts=1)
         at_least(self, TrainingError, enhancement_width=1, enhancement_depth=2)
-        for name, known in (("pairs", PAIRS), ("search", search.SEARCHES)):
-            if getattr(self, name) not in known:
-                raise TrainingError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
+        check_choice(TrainingError, PAIRS, pairs=self.pairs)
+        check_choice(TrainingError, search.SEARCHES, search=self.search)
 
 
 # Settings and Config of ``--preset NAME``: data beside the Config that they set.

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from retouch.boxes import Limits
-from retouch.errors import ModelError, TrainingError
+from retouch.errors import ModelError, TrainingError, check_choice
 from retouch.methods import METHODS, search
 from retouch.training.process import restored
 from retouch.training.settings import configure, plain
@@ -47,8 +47,8 @@ class SearchPredictor:
     _known: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # shared by those of ``variants``
 
     def __post_init__(self) -> None:
-        if self.how is not None and self.how not in search.SEARCHES:
-            raise ModelError(f"expected a search among {', '.join(search.SEARCHES)}, got {self.how!r}")
+        if self.how is not None:
+            check_choice(ModelError, search.SEARCHES, search=self.how)
 
     def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
         """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32."""
