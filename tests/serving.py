@@ -51,6 +51,24 @@ class Gated(Slow):
         return answer
 
 
+class Watched(Gated):
+    """A Gated model that tells of a half of its window before it waits, and of three quarters behind the gate."""
+
+    tell: Callable[[float], None] | None = None
+
+    def watched(self, tell: Callable[[float], None]) -> "Watched":
+        self.tell = tell
+        return self
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        assert self.tell is not None
+        self.tell(0.5)
+        answer = super().__call__(image, hole, seed=seed)
+        self.tell(0.75)
+        self.free += 1  # it was not ended
+        return answer
+
+
 class Held(Slow):
     """A Slow model whose calls wait until there is a file."""
 

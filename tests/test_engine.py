@@ -1,7 +1,7 @@
 """Completing a photo: known pixels, whole holes, seams, determinism, cost, and what a model must return."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -498,6 +498,43 @@ def test_the_seed_reaches_every_call_and_progress_is_told() -> None:
     predictor = Fake(FIXED, mean)
     complete(pixels, hole, predictor, batch_size=4)
     assert predictor.calls == [(2, 3, 256, 256)]
+
+
+@dataclass
+class Watched(Fake):
+    """Tells of halves of each window."""
+
+    tell: Callable[[float], None] | None = None
+
+    def watched(self, tell: Callable[[float], None]) -> "Watched":
+        return replace(self, tell=tell)  # it shares what it keeps account in
+
+    def __call__(self, image: np.ndarray, hole: np.ndarray, *, seed: int) -> np.ndarray:
+        assert self.tell is not None
+        self.tell(0.5)
+        answer = super().__call__(image, hole, seed=seed)
+        self.tell(1)
+        return answer
+
+
+def test_parts_of_a_window_are_told_and_can_end_it() -> None:
+    pixels, hole = picture(300, 900), with_box((300, 900), (10, 10, 50, 50), (200, 800, 240, 840))
+    told: list[float] = []
+    predictor = Watched(FIXED, mean)
+    found = complete(pixels, hole, predictor, progress=lambda done, total: told.append(done / total))
+    assert told == [0, 0.25, 0.5, 0.5, 0.75, 1, 1]
+    assert predictor.calls == [(1, 3, 256, 256)] * 2
+    assert np.array_equal(found, complete(pixels, hole, Fake(FIXED, mean)))
+    assert np.array_equal(found, complete(pixels, hole, predictor))  # with nobody to be told
+
+    def stop(done: float, total: int) -> None:
+        if done == 1.5:
+            raise KeyboardInterrupt
+
+    predictor = Watched(FIXED, mean)
+    with pytest.raises(KeyboardInterrupt):
+        complete(pixels, hole, predictor, progress=stop)
+    assert len(predictor.calls) == 1
 
 
 # Cost.

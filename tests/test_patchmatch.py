@@ -64,7 +64,7 @@ def test_nearly_the_nearest_patches_are_found():
     search = patchmatch._Completion(picture, hole)
     search.begin(None, rng)
     for _ in range(8):
-        search.search(rng)
+        list(search.search(rng))
     steps = [(-down, -right) for down in range(-3, 4) for right in range(-3, 4)]
     confidence = 1.3 ** -cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 5)
     patches = np.stack([np.roll(picture, step, (0, 1)).reshape(-1, 3) for step in steps], axis=1)
@@ -121,6 +121,25 @@ def test_all_but_a_corner_of_a_large_picture():
     hole[:50, :50] = False
     found = patchmatch.fill(np.tile(grain(50), (10, 10, 1)), hole)
     assert np.isfinite(found).all() and found[250:].std() > 0.5 * grain(50).std()
+
+
+def test_it_tells_how_far_it_is_and_ends_when_told():
+    truth, hole = tiles(160), disc(160, 36)
+    told: list[float] = []
+    found = patchmatch.fill(truth, hole, tell=told.append)
+    assert (found == patchmatch.fill(truth, hole)).all()
+    assert told == sorted(told) and 0 < told[0] < 0.05 and told[-1] == pytest.approx(1)
+    assert max(np.diff(told)) < 0.05
+
+    def stop(share: float) -> None:
+        told.append(share)
+        raise InterruptedError
+
+    told.clear()
+    photo = image.read(np.rint(truth * 255).astype(np.uint8))
+    with pytest.raises(InterruptedError):
+        engine.complete(photo, hole, CLASSICAL["patchmatch"](), progress=lambda done, _: done and stop(done))
+    assert len(told) == 1 and told[0] < 0.05
 
 
 def test_each_seed_and_each_answer_is_another():

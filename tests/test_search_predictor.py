@@ -209,6 +209,27 @@ def test_variants_search_once(wgan, monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("how", ["paper", "inverter"])
+def test_it_tells_how_far_it_is_and_ends_when_told(model, how):
+    predictor = load(model, search=how).predictor
+    image, hole = batch(1)
+    told = []
+    found = predictor.watched(told.append)(image, hole, seed=0)
+    assert np.array_equal(found, predictor(image, hole, seed=0))
+    steps = search.most_steps(predictor.method.config, how)
+    assert told[:3] == [0, 1 / steps, 2 / steps] and told == sorted(told) and told[-1] <= 1
+
+    def stop(share):
+        told.append(share)
+        raise InterruptedError
+
+    told.clear()
+    for each in predictor.variants(2):
+        with pytest.raises(InterruptedError):
+            each.watched(stop)(image, hole, seed=0)
+    assert told == [0, 0]
+
+
 def test_an_unknown_search_is_one_clear_line(wgan):
     with pytest.raises(ModelError, match="search: expected one of paper, inverter, got 'best'"):
         load(wgan, search="best")

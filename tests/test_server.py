@@ -41,7 +41,7 @@ from retouch.cli import main
 from retouch.errors import MissingExtraError, ModelError
 
 pytest.importorskip("fastapi")
-from serving import Gated, Site, Slow, idle, process, ready, serving, unwanted
+from serving import Gated, Site, Slow, Watched, idle, process, ready, serving, unwanted
 
 from retouch.dynamic_batching import Shared
 from retouch.server import connections
@@ -972,6 +972,24 @@ def test_closing_the_connection_cancels_the_work(accept):
         until(lambda: idle(site))
         assert gated.calls == 1
         assert site.post(INPAINT, files=FORM).status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "*/*"])
+def test_closing_the_connection_ends_a_long_window(accept):
+    watched = Watched()
+    with serving(predictor=watched) as site:
+        with open_connection(site, FORM, accept) as connection:
+            until(lambda: watched.calls == 1)
+            if accept == "text/event-stream":
+                received = b""
+                while b'"done": 0.5, "total": 1}' not in received:
+                    received += connection.recv(1000)
+        until(lambda: unwanted(site))
+        watched.gate.set()
+        until(lambda: idle(site))
+        assert watched.free == 0
+        assert site.post(INPAINT, files=FORM).status_code == 200
+        assert watched.free == 1
 
 
 def open_connection(site: Site, files: dict[str, bytes], accept: str) -> socket.socket:

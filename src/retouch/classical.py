@@ -71,12 +71,17 @@ class PatchMatch:
     """
 
     answer: int = 0
+    tell: Callable[[float], None] | None = None  # see `Watchable`
     limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # a window of 2048 px takes up to 670 MB
 
     def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats:
         """(B, 3, h, w), (B, 1, h, w) -> (B, 3, h, w); a window in which nothing is known becomes mid-grey."""
-        fill = partial(patches.fill, seed=(seed, self.answer))
+        fill = partial(patches.fill, seed=(seed, self.answer), tell=self.tell)
         return Classical(self.limits, fill)(image, hole, seed=seed)
+
+    def watched(self, tell: Callable[[float], None]) -> "PatchMatch":
+        """As `Watchable` has it."""
+        return replace(self, tell=tell)
 
     def variants(self, count: int) -> "list[PatchMatch]":
         """One predictor for each of so many answers, in no order."""

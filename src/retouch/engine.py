@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -63,6 +63,14 @@ class Predictor(Protocol):
     def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats: ...
 
 
+@runtime_checkable
+class Watchable(Predictor, Protocol):
+    """A Predictor that may take many seconds for a window, and can be watched and ended meanwhile: one at a time."""
+
+    def watched(self, tell: Callable[[float], None]) -> Predictor:
+        """The same; calls ``tell`` with the share of a window that is done, in [0, 1], and ends by what that raises."""
+
+
 def complete(
     photo: Photo,
     hole: Bools,
@@ -73,7 +81,7 @@ def complete(
     feather: int = FEATHER,
     blend: Blend = "feather",
     batch_size: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
 ) -> Photo:
     """Fill the hole of a photograph; every pixel outside the (dilated) hole stays bit-exact.
 
@@ -92,7 +100,8 @@ def complete(
             `blend.border_error` says.
         batch_size: windows per call of the predictor, at most.
         progress: called with the number of windows done and their total, from (0, total) to (total, total); those by
-            which a completion at another size is scaled back count too.
+            which a completion at another size is scaled back count too, and that in hand of a `Watchable` in part.
+            What it raises ends the work.
 
     Returns:
         the completed photo; ``photo`` itself where the hole is empty.
@@ -120,11 +129,17 @@ def complete(
     shown, gap = scaled.scaled(photo, hole, limits.native) if foreign else (photo, hole)
     plan, back = windows.plan(gap, limits), windows.plan(hole, BACK) if foreign else ()
 
+    def tell(share: float) -> None:
+        if progress:
+            progress(done + share, len(plan) + len(back))
+
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        if progress:
-            progress(done, len(plan) + len(back))
+        tell(0)
+
+    if isinstance(predictor, Watchable):
+        predictor, batch_size = predictor.watched(tell), 1
 
     fill = partial(_filled, feather=feather, batch_size=batch_size, advance=advance)
     predict = partial(_predict, predictor, seed)

@@ -103,7 +103,7 @@ def run(
     feather: int,
     blend: Blend,
     variants: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
 ) -> list[Completed]:
     """As ``complete``, and tells what was done; ``progress`` is called with windows done, and all windows.
 

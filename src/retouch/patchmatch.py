@@ -15,7 +15,7 @@ votes' Gaussian is narrower than in Wexler et al. (`SHARPNESS`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -44,13 +44,16 @@ REACH = 16  # px, ours: how far others are looked for where half the size has be
 CHUNK = 1024  # patches that are compared at a time: they stay in the cache
 
 
-def fill(rgb: Floats, hole: Bools, *, seed: Sequence[int] = (0,)) -> Floats:
+def fill(
+    rgb: Floats, hole: Bools, *, seed: Sequence[int] = (0,), tell: Callable[[float], None] | None = None
+) -> Floats:
     """Completes one picture; the same for the same seed.
 
     Args:
         rgb: (h, w, 3) float32 in [0, 1]; what it holds in the hole is not read.
         hole: (h, w), True = missing; something is known.
         seed: numbers from 0: of where the search begins, and looks further.
+        tell: called now and then with the share that is done, in [0, 1]; what it raises ends the work.
 
     Returns:
         (h, w, 3) float32 in [0, 1]; smooth where no patch is wholly known.
@@ -59,6 +62,9 @@ def fill(rgb: Floats, hole: Bools, *, seed: Sequence[int] = (0,)) -> Floats:
     sizes = [(known, hole)]
     while _depth(sizes[-1][1]).max() > SHALLOW and min(sizes[-1][1].shape) > 4 * SIDE:
         sizes.append(_halved(*sizes[-1]))
+    rounds = [ROUNDS[min(size, len(ROUNDS) - 1)] for size in range(len(sizes))]
+    areas = [int(missing.sum()) for _, missing in sizes]  # a round takes as long as much is missing
+    done, total = 0.0, sum(map(math.prod, zip(rounds, areas, strict=True)))
     random = np.random.default_rng(seed)
     picture = _smooth(*_halved(*sizes[-1]))
     found: _Completion | None = None
@@ -68,8 +74,11 @@ def fill(rgb: Floats, hole: Bools, *, seed: Sequence[int] = (0,)) -> Floats:
         if not (len(finer.whole) and len(finer.targets)):
             continue
         finer.begin(found, random)
-        for _ in range(ROUNDS[min(size, len(ROUNDS) - 1)]):
-            finer.search(random)
+        for _ in range(rounds[size]):
+            for share in finer.search(random):
+                done += share * areas[size]
+                if tell:
+                    tell(min(done / total, 1.0))
             finer.vote()
         found = finer
     return picture[..., :3]
@@ -119,22 +128,24 @@ class _Completion:
         fits = (source >= 0) & self.is_whole[index]
         self.sources[fits] = index[fits]
 
-    def search(self, random: np.random.Generator) -> None:
-        """Step one: PatchMatch, once over."""
+    def search(self, random: np.random.Generator) -> Iterator[float]:
+        """Step one: PatchMatch, once over; yields, of each part that is done, its share."""
         self.distances = self._distances(np.arange(len(self.targets)), self.sources)
+        reaches = [self.reach >> halvings for halvings in range(self.reach.bit_length())]
+        share = 1 / (4 * len(STRIDES) + len(reaches))
         taken = np.full(self.hole.size, -1, np.int64)
         for stride in STRIDES:
             for step in (stride, -stride, stride * self.width, -stride * self.width):
                 taken[self.targets] = self.sources
                 neighbour = taken[self.targets + step]
                 self._take(np.where(neighbour < 0, self.sources, neighbour - step))
-        reach = self.reach
-        while reach >= 1:
+                yield share
+        for reach in reaches:
             row, column = np.divmod(self.sources, self.width)
             row += random.integers(-reach, reach, len(row), endpoint=True)
             column += random.integers(-reach, reach, len(column), endpoint=True)
             self._take(row.clip(0, self.height - 1) * self.width + column.clip(0, self.width - 1))
-            reach //= 2
+            yield share
 
     def vote(self) -> None:
         """Step two: each missing pixel becomes the weighted mean of what the patches over it say."""

@@ -53,16 +53,16 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def windows_done() -> Iterator[Callable[[int, int], None] | None]:
+def windows_done() -> Iterator[Callable[[float, int], None] | None]:
     """A counter with the time left on a terminal's last line, gone when the work is."""
     if not sys.stderr.isatty():
         yield None
         return
     began = time.monotonic()
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: float, total: int) -> None:
         left = f", {_left(done, total, time.monotonic() - began)} left" if done else ""
-        print(f"\r\x1b[K{done} of {total} windows{left}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{int(done)} of {total} windows{left}", end="", file=sys.stderr, flush=True)
 
     try:
         yield progress

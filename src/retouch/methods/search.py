@@ -226,10 +226,15 @@ def find(
     return search(
         networks["generator"], score, picture, hole, starts,
         basis=None if paper else cast(Generator, networks["generator"]).white_basis(),
-        steps=config.search_steps if paper else config.refine_steps,
+        steps=most_steps(config, how),
         rate=config.search_rate if paper else config.refine_rate,
         weight=config.perceptual, betas=BETAS if paper else REFINE_BETAS, decay=not paper, patient=patient, watch=watch,
     )  # fmt: skip
+
+
+def most_steps(config: Settings, how: str | None = None) -> int:
+    """Of a search as a config says, or "paper" or "inverter"."""
+    return config.search_steps if (how or config.search) == "paper" else config.refine_steps
 
 
 class Searching(Protocol):
@@ -256,6 +261,7 @@ def completions(
     generator: torch.Generator | None = None,
     how: str | None = None,
     count: int = 1,
+    watch: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Several answers for each photo, those of the lowest total loss first.
 
@@ -265,13 +271,14 @@ def completions(
         generator: of the search's starts; None: seed 0.
         how: "paper" or "inverter"; by default the config's.
         count: how many.
+        watch: see ``search``.
 
     Returns:
         (count, B, 3, 64, 64) in [0, 1], known pixels as they were.
     """
     found = find(
         method.networks, method.score, method.config, 2 * image - 1, hole,
-        generator=generator, how=how, restarts=max(count, method.config.restarts),
+        generator=generator, how=how, restarts=max(count, method.config.restarts), watch=watch,
     )  # fmt: skip
     with torch.no_grad():
         return torch.stack([method.answer(image, hole, found.z[:, i]) for i in range(count)])

@@ -30,7 +30,10 @@ export async function complete() {
 async function fill(model, from, drawn) {
   pickOff();
   compare(false);
-  const progress = (done, total) => working(text(total ? "filling" : "waiting", { done, total }), done, total);
+  const progress = (done, total) => {
+    const percent = Math.floor((100 * done) / total);
+    working(total ? text("filling", { percent }) : text("waiting"), done, total);
+  };
   await job("sending", async (signal) => {
     const chosen = options(model);
     const mask = await drawn();

@@ -91,7 +91,7 @@ def complete(
         source = None
         predictors = models.get(name).answers(options.variants)
 
-        def so_far(answers: int, done: int, total: int) -> None:
+        def so_far(answers: int, done: float, total: int) -> None:
             progress(answers * total + done, len(predictors) * total)
 
         completed = [
@@ -103,7 +103,7 @@ def complete(
                 dilate=options.dilate,
                 feather=options.feather,
                 blend=options.blend,
-                batch_size=1,  # told and stopped after each window; the result does not depend on it
+                batch_size=1,  # told and stopped after each window, at least; the result does not depend on it
                 progress=partial(so_far, number),
             )
             for number, predictor in enumerate(predictors)

@@ -150,7 +150,7 @@ async def _events(
     context: Context, request: Request, job: Callable[[Progress], completing.Answer]
 ) -> AsyncIterator[bytes]:
     """The events of one completion; ends the job when its client leaves."""
-    queue: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+    queue: asyncio.Queue[tuple[float, int] | None] = asyncio.Queue()
     task = asyncio.create_task(context.queue.run(job, lambda done, total: queue.put_nowait((done, total))))
     gone = asyncio.create_task(disconnected(request))
     for either in (task, gone):
@@ -165,7 +165,7 @@ async def _events(
                 yield format_sse_event(comment="still there")
                 continue
             if step is not None and step[1]:
-                yield _event("progress", {"done": step[0], "total": step[1]})
+                yield _event("progress", {"done": round(step[0], 3), "total": step[1]})
         if not task.done():
             return
         try:

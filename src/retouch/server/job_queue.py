@@ -2,7 +2,7 @@
 
 Each job runs in a thread of its own, which is a daemon: one that hangs in a library does not keep the server from
 ending. A job that is no longer wanted (the client is gone, its time is up, the server ends) is told through the
-function ``progress`` that it calls between windows: that raises `StoppedError`.
+function ``progress`` that it calls between windows, and within long ones: that raises `StoppedError`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from retouch.server.problems import HttpError
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, int], None]  # what is done, of how much
 
 RECENT = 20  # jobs whose mean duration tells how long the queue takes
 
@@ -107,7 +107,7 @@ class JobQueue:
         done: asyncio.Future[T] = loop.create_future()
         self._jobs[done] = stop, started = threading.Event(), time.monotonic()
 
-        def progress(number: int, total: int) -> None:
+        def progress(number: float, total: int) -> None:
             if stop.is_set():
                 raise StoppedError
             if tell is not None:

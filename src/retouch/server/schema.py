@@ -154,8 +154,8 @@ def inpaint_answers() -> dict[int | str, dict[str, Any]]:
             "description": "The completed photograph in its own format. With `Accept: application/json` and no "
             "picture accepted beside it, or for more than one variant, JSON. With "
             "`Accept: text/event-stream` events: `progress` "
-            '({"done": n, "total": m} windows), and in the end `result` (as the JSON) or `error` (as errors, with '
-            "`status`). Closing the connection cancels the work.",
+            '({"done": n, "total": m} windows, in part where one takes long), and in the end `result` (as the '
+            "JSON) or `error` (as errors, with `status`). Closing the connection cancels the work.",
             "headers": headers,
             "content": {
                 **PICTURES,

@@ -6,6 +6,7 @@ bits, and in its header the method and the settings that it was trained with; th
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,7 @@ class SearchPredictor:
         threads: cores that PyTorch may use; None: its own choice.
         rank: which of ``count`` answers to give, 0 being that of the lowest total loss.
         count: answers that are looked for.
+        tell: see `retouch.engine.Watchable`.
     """
 
     limits: Limits
@@ -44,6 +46,7 @@ class SearchPredictor:
     threads: int | None = None
     rank: int = 0
     count: int = 1
+    tell: Callable[[float], None] | None = None
     _known: dict[str, np.ndarray] = field(default_factory=dict, repr=False)  # shared by those of ``variants``
 
     def __post_init__(self) -> None:
@@ -54,6 +57,10 @@ class SearchPredictor:
         """(B, 3, h, w) in [0, 1] and (B, 1, h, w), 1 = missing, float32 -> (B, 3, h, w) float32."""
         pairs = zip(np.split(image, len(image)), np.split(hole, len(hole)), strict=True)
         return np.concatenate([self._answers(one, missing, seed)[self.rank] for one, missing in pairs])
+
+    def watched(self, tell: Callable[[float], None]) -> "SearchPredictor":
+        """As `retouch.engine.Watchable` has it."""
+        return replace(self, tell=tell)
 
     def variants(self, count: int) -> "list[SearchPredictor]":
         """One predictor for each of so many answers, in the order of their total losses, window by window."""
@@ -77,10 +84,15 @@ class SearchPredictor:
                 generator=torch.Generator().manual_seed(seed % (1 << 64)),  # more bits than it takes
                 how=self.how,
                 count=self.count,
+                watch=self._watch,
             ).numpy()
         if self.count > 1:
             self._known[key] = completions
         return completions
+
+    def _watch(self, steps: int, _: torch.Tensor) -> None:
+        if self.tell:
+            self.tell(steps / search.most_steps(self.method.config, self.how))
 
 
 def to_safetensors(name: str, method: Any) -> bytes:
