@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from retouch.cards import cards
@@ -204,3 +205,60 @@ def test_what_is_kept_of_a_run_is_small_and_tells_all(tmp_path: Path) -> None:
     assert told["command"].startswith("retouch train glcic --output first") and "total" in told["ended"]
     drawn = (tmp_path / "kept" / "first" / "curves.png").read_bytes()
     assert drawn.startswith(b"\x89PNG") and len(drawn) < 100_000
+
+
+def test_a_deeper_run_computes_the_same_and_can_be_trained(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from deepen_run import deepen
+    from small import SMALL, write_faces
+
+    from retouch.training.export import completion, crops
+    from retouch.training.loop import train
+
+    config = {**SMALL["dcgan_direct"].config, "blocks": 1}
+    settings = Settings(
+        data=(write_faces(tmp_path / "faces", 40),), output=tmp_path / "run", size=64, batch=2, steps=3, workers=0,
+        accelerator="cpu", sample_every=0,
+    )  # fmt: skip
+    train("dcgan_direct", settings, config)
+    deepen(tmp_path / "run", tmp_path / "deep", 3)
+    (shallow, state), (deep, _) = (completion(tmp_path / name) for name in ("run", "deep"))
+    networks = [one.method.networks["generator"] for one in (shallow, deep)]
+    image, hole = map(torch.from_numpy, crops(settings.data, state)[0])
+    with torch.no_grad():
+        before, after = (network(image, hole) for network in networks)
+    assert torch.equal(before, after) and before.std() > 0
+    assert [len(network.bottleneck) for network in networks] == [1, 3]
+    onward = replace(settings, output=tmp_path / "onward", init=str(tmp_path / "deep"))
+    assert train("dcgan_direct", onward, config | {"blocks": 3}).step == 3
+    new = completion(tmp_path / "onward")[0].method.networks["generator"].bottleneck[2]
+    assert new.block[1].weight.abs().max() > 0
+    with pytest.raises(SystemExit, match="expected more than its 1 blocks, got 1"):
+        deepen(tmp_path / "run", tmp_path / "other", 1)
+
+
+def test_photographs_are_cut_the_same_for_a_seed(tmp_path: Path) -> None:
+    from cut_photos import cut
+    from PIL import Image
+
+    (tmp_path / "photos" / "of").mkdir(parents=True)
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (50, 100, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / "of" / f"{number}.png")
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        cut(tmp_path / name, data=[str(tmp_path / "photos")], share="0.1-0.3", seed=seed)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == [f"of-{number}.png" for number in range(6)]
+    read = {
+        (name, file): np.asarray(Image.open(tmp_path / name / file))
+        for name in ("one", "two", "other")
+        for file in files
+    }
+    for number, file in enumerate(files):
+        part = read["one", file]
+        assert np.array_equal(part, read["two", file]) and not np.array_equal(part, read["other", file])
+        height, width, _ = part.shape
+        assert 0.7 <= height / 50 <= 0.9 and abs(width - 2 * height) <= 1
+        whole = np.random.default_rng(number).integers(0, 256, (50, 100, 3), dtype=np.uint8)
+        views = np.lib.stride_tricks.sliding_window_view(whole, part.shape)[:, :, 0]
+        assert (views == part).all(axis=(2, 3, 4)).any()
