@@ -53,7 +53,7 @@ def complete(
         image: The photograph: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.
         mask: A picture of the same size; what is white in it (128 to 255) is filled.
         output: Where to write; by default NAME-completed.EXT beside the photograph.
-        model: Name from "retouch models", .onnx or .py file, training run, or hf:OWNER/NAME.
+        model: Name from "retouch models" (patchmatch: for objects), .onnx or .py file, training run, or hf:OWNER/NAME.
         seed: For models that draw random numbers.
         dilate: Grow the hole by so many pixels first.
         feather: Width in pixels of the band in the hole that meets the photo.
