@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retouch import engine, image, patchmatch, windows
+from retouch import engine, files, image, patchmatch, windows
 from retouch.classical import CLASSICAL
 
 
@@ -140,6 +140,17 @@ def test_it_tells_how_far_it_is_and_ends_when_told():
     with pytest.raises(InterruptedError):
         engine.complete(photo, hole, CLASSICAL["patchmatch"](), progress=lambda done, _: done and stop(done))
     assert len(told) == 1 and told[0] < 0.05
+
+
+def test_progress_is_that_of_all_variants():
+    told: list[float] = []
+    completed = files.run(
+        np.rint(grain(96) * 255).astype(np.uint8), disc(96, 14), model="patchmatch", output=None, overwrite=False,
+        threads=None, search=None, seed=0, dilate=0, feather=8, blend="feather", variants=2,
+        progress=lambda done, total: told.append(done / total),
+    )  # fmt: skip
+    assert len(completed) == 2 and told == sorted(told) and (told[0], told[-1]) == (0, 1)
+    assert told.count(0.5) >= 2 and 0 < told[1] < 0.1
 
 
 def test_each_seed_and_each_answer_is_another():

@@ -152,6 +152,11 @@ def complete(
     return fill(photo, hole, back, BACK, partial(_scale_back, completed, photo.size), blend=blend)
 
 
+def among(progress: Callable[[float, int], None], number: int, count: int) -> Callable[[float, int], None]:
+    """Of ``progress`` for ``count`` completions of one photograph and hole, what the ``number``-th (from 0) calls."""
+    return lambda done, total: progress(number * total + done, count * total)
+
+
 def _foreign(size: tuple[int, int], limits: Limits) -> bool:
     """Whether the photograph has another size than a model of whole pictures knows, and is no thin strip."""
     shorter, longer = sorted(size)

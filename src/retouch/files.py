@@ -105,7 +105,7 @@ def run(
     variants: int = 1,
     progress: Callable[[float, int], None] | None = None,
 ) -> list[Completed]:
-    """As ``complete``, and tells what was done; ``progress`` is called with windows done, and all windows.
+    """As ``complete``, and tells what was done; ``progress`` is called with the windows done, and all, of all variants.
 
     What can be refused is refused before any work is done. A photo without a hole, given as a path or
     as bytes, is copied byte for byte if the output has its format.
@@ -133,9 +133,16 @@ def run(
         images.check_output(wanted, photo, overwrite=overwrite)
     source = _bytes(image) if share == 0 else None
     completions: list[Completed] = []
-    for answer, target in zip(answers, targets, strict=True):
+    for number, (answer, target) in enumerate(zip(answers, targets, strict=True)):
         completed = engine.complete(
-            photo, hole, answer, seed=seed, dilate=dilate, feather=feather, blend=blend, progress=progress
+            photo,
+            hole,
+            answer,
+            seed=seed,
+            dilate=dilate,
+            feather=feather,
+            blend=blend,
+            progress=progress and engine.among(progress, number, len(answers)),
         )
         notes = completed.notes
         if target is not None:

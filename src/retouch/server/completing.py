@@ -3,7 +3,6 @@
 import base64
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import PIL.Image
@@ -90,10 +89,6 @@ def complete(
     if hole.any():
         source = None
         predictors = models.get(name).answers(options.variants)
-
-        def so_far(answers: int, done: float, total: int) -> None:
-            progress(answers * total + done, len(predictors) * total)
-
         completed = [
             engine.complete(
                 photo,
@@ -104,7 +99,7 @@ def complete(
                 feather=options.feather,
                 blend=options.blend,
                 batch_size=1,  # told and stopped after each window, at least; the result does not depend on it
-                progress=partial(so_far, number),
+                progress=engine.among(progress, number, len(predictors)),
             )
             for number, predictor in enumerate(predictors)
         ]
