@@ -318,6 +318,12 @@ def test_card_without_weights(tiny_model: Path) -> None:
     refused(tiny_model, r"tiny.onnx: expected the weights of a model, got: No such file")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\0b.onnx", "a\0b.safetensors", "a\0b.py", "hf:a\0b/c"])
+def test_no_file_has_such_a_name(name: str) -> None:
+    with pytest.raises(ModelError, match="expected"):
+        load(name)
+
+
 def test_damaged_card(tiny_model: Path) -> None:
     tiny_model.with_suffix(".json").write_text("{")
     refused(tiny_model, r"tiny.json: expected a model card in JSON, got")

@@ -265,8 +265,9 @@ def _load_file(name: str, path: Path, threads: int | None) -> Model:
 def _bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: expected {what}, got: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # the latter for a name with a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"{path}: expected {what}, got: {reason}") from error
 
 
 def _load_run(path: Path, threads: int | None) -> Model:
