@@ -13,11 +13,11 @@ import numpy as np
 from rich.progress import track
 
 from retouch import image as images
-from retouch.masks import parse_ratio
+from retouch.options import Ratio
 from retouch.sources import index, names, read_bytes
 
 
-def cut(output: Path, /, *, data: list[str], share: str = "0.03-0.06", seed: int = 0) -> None:
+def cut(output: Path, /, *, data: list[str], share: Ratio = (0.03, 0.06), seed: int = 0) -> None:
     """Writes the cut photographs.
 
     Args:
@@ -26,7 +26,6 @@ def cut(output: Path, /, *, data: list[str], share: str = "0.03-0.06", seed: int
         share: LEAST-MOST, drawn for each photograph.
         seed: of share and place; those of photograph n are drawn from (seed, n).
     """
-    bounds = parse_ratio(share)
     photographs = index(data)
     output.mkdir(parents=True, exist_ok=True)
     for number, (source, name) in enumerate(
@@ -36,7 +35,7 @@ def cut(output: Path, /, *, data: list[str], share: str = "0.03-0.06", seed: int
         file.name = source.label  # for what is wrong with it
         photo = images.to_pil(images.read(file))
         rng = np.random.default_rng((seed, number))
-        left = 1 - rng.uniform(*bounds)
+        left = 1 - rng.uniform(*share)
         width, height = (round(side * left) for side in photo.size)
         x, y = (
             int(rng.integers(whole - part + 1))

@@ -32,7 +32,7 @@ ends() { echo "total_steps=$(($1 * scale))"; }
 last() { echo "$1_start=$(($2 * scale * 92 / 100))"; } # the discriminators take part in the last steps alone
 
 model glcic-cifar10 glcic 9000 "pictures of 32 x 32 with a rectangle missing" --data "$data/cifar10/train-*.tar" \
-  --size 32 --masks rectangle --ratio 0.05 0.4 --jitter 0 --set size=32 --set width=48 --set discriminator_width=64 \
+  --size 32 --masks rectangle --ratio 0.05-0.4 --jitter 0 --set size=32 --set width=48 --set discriminator_width=64 \
   --set vector=1024 --set ssim=1 --set "$(ends 9000)" --set "$(last adversarial 9000)"
 
 middle_for="faces of 64 x 64 with a hole of about a quarter, best in the middle"
@@ -53,6 +53,6 @@ scenes=$runs/k # a run of train_recurrent_scenes.sh, to start from if it is ther
 start=()
 [[ -d $scenes && ! -d $runs/recurrent-faces/checkpoint ]] && start=(--init "$scenes")
 model recurrent-faces recurrent 8000 "faces with scratches, text and strokes" "${faces[@]}" "${start[@]}" \
-  --whole --jitter 0.06 --colour 0.05 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1 0.4 --ema 0.997 \
+  --whole --jitter 0.06 --colour 0.05 --masks strokes=0.7 --masks boxes=0.3 --ratio 0.1-0.4 --ema 0.997 \
   --set features="$features" --set perceptual=0.02 --set normalized=0.1 --set ssim=3 --set hole_l1=0.5 --set psnr=1 \
   --set mirror=True --set warmup=20 --set "$(ends 8000)"

@@ -10,7 +10,7 @@ train() { # NAME STEPS SEED [OPTION ...]: the steps that the run did before its 
   local name=$1 steps=$2 seed=$3
   shift 3
   retouch train recurrent --output "$runs/$name" --steps "$steps" --seed "$seed" \
-    --ratio 0.1 0.5 --mask-size 256 \
+    --ratio 0.1-0.5 --mask-size 256 \
     --set smooth_start=true --set hole_l1=2 --set l1=1 --set clip=1 \
     --set adversarial=0 --set feature_matching=0 --set low_pass_perceptual=0 --set low_pass=0 --set high_pass=0 \
     --set edge_l1=0 "$@"

@@ -12,6 +12,7 @@ from test_perceptual import vgg_file
 from retouch.cards import cards
 from retouch.cli import app, main
 from retouch.errors import TrainingError
+from retouch.masks import parse_ratio
 from retouch.methods import METHODS
 from retouch.training import describe
 from retouch.training.checkpoints import read_checkpoint
@@ -67,7 +68,8 @@ def test_a_preset_fits_the_method_and_all_of_it_counts(name, preset, tmp_path):
     assert build(configure(kind, both["config"] | features)).networks
     words = ["train", name, "--data", "photos", "--output", str(tmp_path), "--preset", preset]
     _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
-    assert {key: getattr(bound.kwargs["settings"], key) for key in both["settings"]} == both["settings"]
+    wanted = both["settings"] | {k: parse_ratio(v) for k, v in both["settings"].items() if k == "ratio"}
+    assert {key: getattr(bound.kwargs["settings"], key) for key in wanted} == wanted
     if preset == "paper":  # the defaults are the paper's; ours is where its search starts
         assert set(both["config"].items()) <= {("search", "paper")}
     assert preset != "quick" or 0 < both["settings"]["minutes"] <= 5
@@ -101,8 +103,7 @@ def test_a_preset_stands_in_for_what_is_not_given(tmp_path, capsys):
     command = ["train", "glcic", "--data", photos, "--output", str(output), "--preset", "quick"]
     given = [
         "--ratio",
-        "0.05",
-        "0.5",
+        "0.05-0.5",
         "--set",
         "width=8",
         "--steps",
@@ -118,7 +119,8 @@ def test_a_preset_stands_in_for_what_is_not_given(tmp_path, capsys):
     assert state["settings"]["size"] == quick["settings"]["size"]
     assert state["settings"]["masks"] == list(quick["settings"]["masks"])
     assert state["settings"]["batch"] == 4
-    assert tuple(state["settings"]["ratio"]) == Settings.ratio != quick["settings"]["ratio"]  # given: it wins
+    assert tuple(state["settings"]["ratio"]) == Settings.ratio == (0.05, 0.5)  # given: it wins
+    assert quick["settings"]["ratio"] == "0.05-0.25"
     assert state["config"]["width"] == 8 and state["config"]["vector"] == quick["config"]["vector"]
 
 

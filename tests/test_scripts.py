@@ -246,7 +246,7 @@ def test_photographs_are_cut_the_same_for_a_seed(tmp_path: Path) -> None:
         pixels = np.random.default_rng(number).integers(0, 256, (50, 100, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / "of" / f"{number}.png")
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
-        cut(tmp_path / name, data=[str(tmp_path / "photos")], share="0.1-0.3", seed=seed)
+        cut(tmp_path / name, data=[str(tmp_path / "photos")], share=(0.1, 0.3), seed=seed)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == [f"of-{number}.png" for number in range(6)]
     read = {

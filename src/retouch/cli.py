@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import retouch
 from retouch.errors import RetouchError, said
-from retouch.options import Cores, Output, Positive, Whole
+from retouch.options import Cores, Output, Positive, Ratio, Whole
 from retouch.terminal import counted, one_line, say, say_json, say_table, windows_done
 
 app = App(
@@ -144,7 +144,7 @@ def mask(
     *,
     like: Path | None = None,
     size: str | None = None,
-    ratio: str | None = None,
+    ratio: Ratio | None = None,
     seed: Whole = 0,
     overwrite: bool = False,
 ) -> int:
@@ -160,15 +160,13 @@ def mask(
         overwrite: Replace the output if it exists.
     """
     from retouch import mask_files
-    from retouch.masks import parse_ratio
 
     if like is not None and output.exists() and like.exists() and output.samefile(like):
         raise RetouchError(f"expected an output apart from the photo, got {output} for both")
-    bounds = None if ratio is None else parse_ratio(ratio)
     if like is not None and like.is_dir() and size is None:
         with counted("masks") as progress:
             shares, failed = mask_files.write_masks(
-                kind, like, output, ratio=bounds, seed=seed, overwrite=overwrite, progress=progress
+                kind, like, output, ratio=ratio, seed=seed, overwrite=overwrite, progress=progress
             )
         for line in failed:
             say(f"failed: {line}")
@@ -176,7 +174,7 @@ def mask(
         say(f"{output}: {kind} for {len(shares)} of {len(shares) + len(failed)} photographs{mean}")
         return 1 if failed else 0
     height, width = mask_files.picture_size(like, size)
-    share = mask_files.write_mask(kind, output, (height, width), ratio=bounds, seed=seed, overwrite=overwrite)
+    share = mask_files.write_mask(kind, output, (height, width), ratio=ratio, seed=seed, overwrite=overwrite)
     say(f"{output}: {kind}, {width} x {height} px, {share:.1%} of them to fill")
     return 0
 

@@ -19,10 +19,29 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
         raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
 
 
+def _ratio(_: type, tokens: Sequence[Token]) -> tuple[float, float]:
+    from retouch.masks import parse_ratio  # not for help
+
+    return parse_ratio(tokens[0].value)
+
+
+def _written(ratio: tuple[float, float]) -> str:
+    return "{}-{}".format(*ratio)
+
+
 Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 Cores = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1, lte=1024))]
 Output = Annotated[Path, Parameter(alias="-o")]
+Ratio = Annotated[
+    tuple[float, float],
+    Parameter(
+        converter=_ratio,
+        n_tokens=1,
+        metavar="LEAST-MOST",
+        show_default=lambda ratio: ratio and _written(ratio),
+    ),
+]
 
 
 def at_least(settings: object, error: type[RetouchError] = DataError, /, **bounds: int) -> None:

@@ -86,13 +86,13 @@ class Config:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"settings": {"size": 64, "whole": True, "masks": ("center",)}, "config": {}},  # 64 x 64
     "quick": {
-        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
+        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": "0.25-0.25"},
         "config": {"width": 16, "skip": True, "hole_channel": True, "learning_rate": 1e-3},
     },
     "shipped": {  # dcgan-faces
         "settings": {
             "size": 64, "batch": 16, "whole": True, "jitter": 0.12, "jittered": 0.5, "colour": 0.05,
-            "ratio": (0.25, 0.25), "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 21_000,
+            "ratio": "0.25-0.25", "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 21_000,
         },
         "config": {
             "width": 48, "blocks": 1, "skip": True, "hole_channel": True, "psnr": 1.0, "ssim": 1.0, "mirror": True,

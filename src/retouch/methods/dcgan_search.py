@@ -87,7 +87,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "config": {"search": "paper"},
     },
     "quick": {
-        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
+        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": "0.25-0.25"},
         "config": {
             "width": 16, "discriminator_width": 16, "generator_steps": 600, "inverter_steps": 300,
             "inverter_width": 16, "restarts": 2, "refine_steps": 30, "search_steps": 100,
@@ -95,7 +95,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "shipped": {  # search-faces-sigmoid; the other two with their adversarial_loss
         "settings": {
-            "size": 64, "batch": 32, "whole": True, "ratio": (0.05, 0.4),
+            "size": 64, "batch": 32, "whole": True, "ratio": "0.05-0.4",
             "masks": ("center=0.5", "strokes=0.2", "boxes=0.15", "rectangle=0.15"), "ema": 0.99, "steps": 720,
         },
         "config": {

@@ -81,7 +81,7 @@ class Config:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"settings": {"size": 256, "masks": ("rectangle",)}, "config": {}},  # §III, §IV.A
     "quick": {
-        "settings": {"size": 32, "batch": 16, "minutes": 3.0, "masks": ("rectangle",), "ratio": (0.05, 0.25)},
+        "settings": {"size": 32, "batch": 16, "minutes": 3.0, "masks": ("rectangle",), "ratio": "0.05-0.25"},
         "config": {
             "size": 32,
             "width": 16,
@@ -94,7 +94,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "shipped": {  # glcic-faces
         "settings": {
             "size": 64, "batch": 16, "whole": True, "jitter": 0.12, "jittered": 0.5, "colour": 0.05,
-            "ratio": (0.25, 0.25), "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 11_000,
+            "ratio": "0.25-0.25", "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 11_000,
         },
         "config": {
             "size": 64, "width": 64, "discriminator_width": 32, "vector": 256, "residual": True, "psnr": 1.0,

@@ -134,7 +134,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "shipped": {  # recurrent-scenes, but for what needs a VGG-19; recurrent-faces ended with psnr 1, hole_l1 0.5
         "settings": {
-            "size": 128, "batch": 4, "ema": 0.998, "masks": ("strokes=0.6", "boxes=0.4"), "ratio": (0.1, 0.5),
+            "size": 128, "batch": 4, "ema": 0.998, "masks": ("strokes=0.6", "boxes=0.4"), "ratio": "0.1-0.5",
             "steps": 12_000,
         },
         "config": {

@@ -96,7 +96,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "config": {"search": "paper"},
     },
     "quick": {
-        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": (0.25, 0.25)},
+        "settings": {"size": 64, "batch": 16, "minutes": 3.0, "masks": ("center",), "ratio": "0.25-0.25"},
         "config": {
             "width": 16, "critic_steps": 2, "generator_steps": 600, "inverter_steps": 300, "enhancement_depth": 5,
             "enhancement_width": 16, "pairs": "blur", "restarts": 2, "refine_steps": 30, "search_steps": 100,
@@ -104,7 +104,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "shipped": {  # wgan-faces
         "settings": {
-            "size": 64, "batch": 32, "whole": True, "ratio": (0.05, 0.4),
+            "size": 64, "batch": 32, "whole": True, "ratio": "0.05-0.4",
             "masks": ("center=0.5", "strokes=0.2", "boxes=0.15", "rectangle=0.15"), "ema": 0.995, "steps": 7800,
         },
         "config": {

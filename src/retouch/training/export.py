@@ -227,7 +227,7 @@ def command_line(state: dict[str, Any], run: Path) -> str:
             words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
             continue
         if name == "ratio":
-            words += ["--ratio", *map(str, value)]
+            words += ["--ratio", "-".join(map(str, value))]
             continue
         for part in value if isinstance(value, list) else [value]:
             if name in ("data", "validate", "init"):

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from retouch import masks
 from retouch.errors import TrainingError, check_choice
-from retouch.options import Cores, Output, Whole, as_paths, as_texts, at_least
+from retouch.options import Cores, Output, Ratio, Whole, as_paths, as_texts, at_least
 
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
@@ -38,7 +38,7 @@ class Settings:
         colour: each channel is multiplied by a factor from 1 - colour to 1 + colour.
         mirror: every other crop is mirrored; --no-mirror leaves all as they are.
         masks: kinds of holes with their weights, KIND=WEIGHT.
-        ratio: share of the canvas that a hole takes, (least, most).
+        ratio: share of the canvas that a hole takes, LEAST-MOST.
         mask_size: side of the canvas that holes are drawn on, in pixels; by default size.
         batch: samples per step, over all devices.
         steps: stop after so many steps in all, earlier sessions included; by default no bound.
@@ -74,7 +74,7 @@ class Settings:
     colour: float = 0.0
     mirror: Annotated[bool, Parameter(negative="--no-mirror")] = True
     masks: tuple[str, ...] = ("strokes=0.5", "boxes=0.5")
-    ratio: tuple[float, float] = (0.05, 0.5)
+    ratio: Ratio = (0.05, 0.5)
     mask_size: Whole | None = None
     batch: Whole = 16
     steps: Whole | None = None
