@@ -221,17 +221,24 @@ def test_windows_are_counted_with_the_time_left_on_a_terminal(
     with terminal.windows_done() as progress:
         assert progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(terminal.time, "monotonic", iter((100.0, 115.0, 130.0, 160.0)).__next__)
+    monkeypatch.setattr(terminal.time, "monotonic", iter((100.0, 130.0, 160.0, 200.0, 230.0, 230.0)).__next__)
     with terminal.windows_done() as progress:
         assert progress is not None
-        for done in (0, 0.05, 0.5, 1, 2):
+        for done in (0, 0.5, 1, 2.25):
             progress(done, 6)
+    with terminal.windows_done() as progress:  # one window that takes long
+        assert progress is not None
+        for done in (0.05, 0.5, 1):
+            progress(done, 1)
     shown = (
         "0 of 6 windows",
-        "0 of 6 windows",
-        "0 of 6 windows, 0:02:45 left",
+        "0.5 of 6 windows",
         "1 of 6 windows, 0:02:30 left",
-        "2 of 6 windows, 0:02:00 left",
+        "2.2 of 6 windows, 0:01:40 left",
+        "",
+        "0.1 of 1 windows",
+        "0.5 of 1 windows, 0:00:30 left",
+        "1 of 1 windows, 0:00:00 left",
         "",
     )
     assert capsys.readouterr().err == "".join(f"\r\x1b[K{line}" for line in shown)

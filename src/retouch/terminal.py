@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EVERY = 30.0  # seconds between two lines of progress where there is no terminal
-TELLING = 0.1  # of a window: before, it is mostly preparation, which says nothing of the time left
+TELLING = 0.1  # of the only window: before, it is mostly preparation, which says nothing of the time left
 
 
 def one_line(text: str) -> str:
@@ -62,8 +62,11 @@ def windows_done() -> Iterator[Callable[[float, int], None] | None]:
     began = time.monotonic()
 
     def progress(done: float, total: int) -> None:
-        left = f", {_left(done, total, time.monotonic() - began)} left" if done >= TELLING else ""
-        print(f"\r\x1b[K{int(done)} of {total} windows{left}", end="", file=sys.stderr, flush=True)
+        at = f"{done:.1f}" if done % 1 else f"{done:.0f}"
+        # of several windows, the others may take far less than the first
+        tells = done >= (TELLING if total == 1 else 1)
+        left = f", {_left(done, total, time.monotonic() - began)} left" if tells else ""
+        print(f"\r\x1b[K{at} of {total} windows{left}", end="", file=sys.stderr, flush=True)
 
     try:
         yield progress
