@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retouch import engine, files, image, patchmatch, windows
+import retouch
+from retouch import engine, files, image, patchmatch, windows, workers
 from retouch.classical import CLASSICAL
 
 
@@ -61,7 +62,7 @@ def test_nearly_the_nearest_patches_are_found():
     """Against all of them, one by one."""
     rng = np.random.default_rng(3)
     picture, hole = grain(40, 1), disc(40, 6)
-    search = patchmatch._Completion(picture, hole)
+    search = patchmatch._Completion(picture, hole, patchmatch._Threads(1))
     search.begin(None, rng)
     for _ in range(8):
         list(search.search(rng))
@@ -113,6 +114,24 @@ def test_a_person_in_a_telephones_photo_is_filled_at_full_size():
     hole = np.zeros((3000, 4000), bool)
     hole[600:2900, 1500:2800] = True
     assert {window.level for window in windows.plan(hole, CLASSICAL["patchmatch"]().limits)} == {0}
+
+
+def test_threads_change_the_time_alone(monkeypatch):
+    truth, hole = grain(200), disc(200, 60)
+    monkeypatch.setattr(patchmatch, "CHUNK", 500)  # so that all threads have some
+    monkeypatch.setattr(patchmatch, "VOTED", 300)
+    found = [patchmatch.fill(truth, hole, threads=threads) for threads in (1, 2, 7)]
+    assert all(np.array_equal(found[0], each) for each in found[1:])
+
+
+def test_threads_are_as_many_as_asked_for(monkeypatch):
+    seen = []
+    fill = patchmatch.fill
+    monkeypatch.setattr(patchmatch, "fill", lambda *a, **o: seen.append(o["threads"]) or fill(*a, **o))
+    photo, hole = np.rint(grain(64) * 255).astype(np.uint8), disc(64, 8)
+    for threads in (3, None):
+        retouch.complete(photo, hole, model="patchmatch", threads=threads)
+    assert seen == [3, workers.cores()]
 
 
 def test_all_but_a_corner_of_a_large_picture():

@@ -71,13 +71,22 @@ class PatchMatch:
     """
 
     answer: int = 0
+    threads: int | None = None  # None: as many as cores
     tell: Callable[[float], None] | None = None  # see `Watchable`
     limits: ClassVar[Limits] = Limits(1024, 1, 2048, SMALLEST)  # a window of 2048 px takes up to 670 MB
 
     def __call__(self, image: Floats, hole: Floats, *, seed: int) -> Floats:
         """(B, 3, h, w), (B, 1, h, w) -> (B, 3, h, w); a window in which nothing is known becomes mid-grey."""
-        fill = partial(patches.fill, seed=(seed, self.answer), tell=self.tell)
+        from retouch.workers import cores  # and with it multiprocessing, which the others do without
+
+        fill = partial(
+            patches.fill, seed=(seed, self.answer), threads=self.threads or cores(), tell=self.tell
+        )
         return Classical(self.limits, fill)(image, hole, seed=seed)
+
+    def on(self, threads: int | None) -> "PatchMatch":
+        """The same on so many cores (None: all)."""
+        return replace(self, threads=threads)
 
     def watched(self, tell: Callable[[float], None]) -> "PatchMatch":
         """As `Watchable` has it."""

@@ -21,7 +21,7 @@ from retouch import engine, sessions
 from retouch import image as images
 from retouch.boxes import Limits
 from retouch.cards import DEFAULT, SUFFIXES, Card, parse_card, shipped_names, shipped_weights
-from retouch.classical import CLASSICAL
+from retouch.classical import CLASSICAL, PatchMatch
 from retouch.engine import Blend, Predictor
 from retouch.errors import ModelError, RetouchWarning, check_whole, first_line, needs
 from retouch.hub import fetched
@@ -186,7 +186,7 @@ def load(
             beside it, the folder of a training run (this and ``.safetensors`` need the extra ``train``),
             ``"hf:OWNER/NAME"``: such files named ``model`` in that repository on the Hugging Face hub; or a
             path to ``NAME.py``, whose code is run: a model of your own (`retouch.own`).
-        threads: cores that a network may use; None: all.
+        threads: cores that a network, or patchmatch, may use; None: all.
         search: for models that search: as in the ``"paper"``, from random starts, or from where the
             ``"inverter"`` network starts it, in a fraction of the time (the default).
 
@@ -216,7 +216,8 @@ def _load(name: str, threads: int | None) -> Model:
         with importlib.resources.as_file(shipped_weights(name)) as weights:
             return _load_file(name, weights, threads)
     if name in CLASSICAL:
-        return Model(name, CLASSICAL[name]())
+        predictor = CLASSICAL[name]()
+        return Model(name, predictor.on(threads) if isinstance(predictor, PatchMatch) else predictor)
     if os.path.isdir(name):
         return _load_run(Path(name), threads)
     if name.lower().endswith(PYTHON):

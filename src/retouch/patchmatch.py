@@ -16,6 +16,7 @@ votes' Gaussian is narrower than in Wexler et al. (`SHARPNESS`).
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -41,18 +42,25 @@ SHALLOW = 3.0  # px, ours: a hole no deeper is not halved further
 ROUNDS = (3, 6, 12)  # ours: of the two steps: at full size, at half of it, and below
 STRIDES = (RADIUS, 1)  # px: how far what fits is passed on; within a patch, so that none leaves the picture
 REACH = 16  # px, ours: how far others are looked for where half the size has been searched
-CHUNK = 1024  # patches that are compared at a time: they stay in the cache
+CHUNK = 2048  # patches that are compared at a time: they stay in the cache
+VOTED = 4096  # pixels that are voted for at a time: likewise
 
 
 def fill(
-    rgb: Floats, hole: Bools, *, seed: Sequence[int] = (0,), tell: Callable[[float], None] | None = None
+    rgb: Floats,
+    hole: Bools,
+    *,
+    seed: Sequence[int] = (0,),
+    threads: int = 1,
+    tell: Callable[[float], None] | None = None,
 ) -> Floats:
-    """Completes one picture; the same for the same seed.
+    """Completes one picture; the same for the same seed, in however many threads.
 
     Args:
         rgb: (h, w, 3) float32 in [0, 1]; what it holds in the hole is not read.
         hole: (h, w), True = missing; something is known.
         seed: numbers from 0: of where the search begins, and looks further.
+        threads: that share the work.
         tell: called now and then with the share that is done, in [0, 1]; what it raises ends the work.
 
     Returns:
@@ -68,20 +76,38 @@ def fill(
     random = np.random.default_rng(seed)
     picture = _smooth(*_halved(*sizes[-1]))
     found: _Completion | None = None
-    for size, (known, missing) in reversed(list(enumerate(sizes))):
-        picture = _completed(known, missing, picture)
-        finer = _Completion(picture, missing)
-        if not (len(finer.whole) and len(finer.targets)):
-            continue
-        finer.begin(found, random)
-        for _ in range(rounds[size]):
-            for share in finer.search(random):
-                done += share * areas[size]
-                if tell:
-                    tell(min(done / total, 1.0))
-            finer.vote()
-        found = finer
+    with _Threads(threads) as shared:
+        for size, (known, missing) in reversed(list(enumerate(sizes))):
+            picture = _completed(known, missing, picture)
+            finer = _Completion(picture, missing, shared)
+            if not (len(finer.whole) and len(finer.targets)):
+                continue
+            finer.begin(found, random)
+            for _ in range(rounds[size]):
+                for share in finer.search(random):
+                    done += share * areas[size]
+                    if tell:
+                        tell(min(done / total, 1.0))
+                finer.vote()
+            found = finer
     return picture[..., :3]
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that share out work on many things alike; NumPy lets them compute at the same time."""
+
+    def each(self, work: Callable[[slice], None], count: int, size: int) -> None:
+        """Calls ``work`` with slices of at most ``size`` of ``count`` things."""
+
+        def some(slices: Sequence[slice]) -> None:
+            for one in slices:
+                work(one)
+
+        slices = [slice(start, start + size) for start in range(0, count, size)]
+        if self._max_workers == 1 or len(slices) == 1:
+            some(slices)
+        else:
+            list(self.map(some, (slices[first :: self._max_workers] for first in range(self._max_workers))))
 
 
 class _Completion:
@@ -92,10 +118,11 @@ class _Completion:
     Args:
         picture: (h, w, C) float32, contiguous; its hole is completed in place.
         hole: (h, w), True = missing.
+        shared: what computes.
     """
 
-    def __init__(self, picture: Floats, hole: Bools) -> None:
-        self.picture, self.hole = picture, hole
+    def __init__(self, picture: Floats, hole: Bools, shared: _Threads) -> None:
+        self.picture, self.hole, self.shared = picture, hole, shared
         self.height, self.width = hole.shape
         inside = np.zeros(hole.shape, np.bool_)
         inside[RADIUS:-RADIUS, RADIUS:-RADIUS] = True
@@ -156,16 +183,26 @@ class _Completion:
         taken[self.targets] = self.sources
         flat = self.picture.reshape(-1, self.picture.shape[2])
         missing = np.flatnonzero(self.hole)
-        sums, total = np.zeros((len(missing), flat.shape[1]), np.float32), np.zeros(len(missing), np.float32)
-        for down in range(-RADIUS, RADIUS + 1):
-            for right in range(-RADIUS, RADIUS + 1):
-                step = down * self.width + right
+        steps = [
+            down * self.width + right
+            for down in range(-RADIUS, RADIUS + 1)
+            for right in range(-RADIUS, RADIUS + 1)
+        ]
+        means = np.empty((len(missing), flat.shape[1]), np.float32)
+
+        def mean(some: slice) -> None:
+            pixels, sums = missing[some], np.zeros_like(means[some])
+            total = np.zeros(len(pixels), np.float32)
+            for step in steps:
                 # Beyond the picture's end lies its other end, where no patch has weight.
-                patch = (missing - step) % self.hole.size
+                patch = (pixels - step) % self.hole.size
                 weight = weights[patch]
                 sums += weight[:, None] * flat[taken[patch] + step]
                 total += weight
-        flat[missing] = sums / total[:, None]
+            means[some] = sums / total[:, None]
+
+        self.shared.each(mean, len(missing), VOTED)
+        flat[missing] = means
 
     def _take(self, candidates: Indices) -> None:
         """Takes those that are wholly known and nearer than what there is."""
@@ -179,14 +216,16 @@ class _Completion:
     def _distances(self, index: Indices, sources: Indices) -> Floats:
         """Squared distances of some targets from sources, each pixel weighted by the confidence in the target's."""
         distances, targets = np.empty(len(index), np.float32), self.targets[index]
-        for start in range(0, len(index), CHUNK):
-            some = slice(start, start + CHUNK)
+
+        def compare(some: slice) -> None:
             row, column = np.divmod(targets[some], self.width)
             down, right = np.divmod(sources[some], self.width)
             apart = self.patches[row - RADIUS, column - RADIUS]
             apart -= self.patches[down - RADIUS, right - RADIUS]
             apart *= self.weights[row - RADIUS, column - RADIUS]
             np.einsum("nij,nij->n", apart, apart, out=distances[some])
+
+        self.shared.each(compare, len(index), CHUNK)
         return distances / self.totals[index]
 
 
