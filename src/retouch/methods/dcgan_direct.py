@@ -91,11 +91,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "shipped": {  # dcgan-faces
         "settings": {
-            "size": 64, "batch": 16, "whole": True, "jitter": 0.12, "jittered": 0.5, "colour": 0.05,
+            "size": 64, "batch": 16, "whole": True, "jitter": 0.2, "jittered": 0.7, "colour": 0.15,
             "ratio": "0.25-0.25", "masks": ("center=0.75", "rectangle=0.15", "boxes=0.1"), "steps": 21_000,
         },
         "config": {
-            "width": 48, "blocks": 1, "skip": True, "hole_channel": True, "psnr": 1.0, "ssim": 1.0, "mirror": True,
+            "width": 48, "blocks": 2, "skip": True, "hole_channel": True, "psnr": 1.0, "ssim": 0.5, "mirror": True,
             "prior": 0.002, "prior_start": 19_320, "learning_rate": 1e-3, "beta1": 0.9, "warmup": 200,
             "total_steps": 21_000,
         },
