@@ -96,18 +96,22 @@ def fill(
 class _Threads(ThreadPoolExecutor):
     """Threads that share out work on many things alike; NumPy lets them compute at the same time."""
 
-    def each(self, work: Callable[[slice], None], count: int, size: int) -> None:
-        """Calls ``work`` with slices of at most ``size`` of ``count`` things."""
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+    def each(self, work: Callable[[slice], None], things: int, size: int) -> None:
+        """Calls ``work`` with slices of at most ``size`` of so many things."""
 
         def some(slices: Sequence[slice]) -> None:
             for one in slices:
                 work(one)
 
-        slices = [slice(start, start + size) for start in range(0, count, size)]
-        if self._max_workers == 1 or len(slices) == 1:
+        slices = [slice(start, start + size) for start in range(0, things, size)]
+        if self.count == 1 or len(slices) == 1:
             some(slices)
         else:
-            list(self.map(some, (slices[first :: self._max_workers] for first in range(self._max_workers))))
+            list(self.map(some, (slices[first :: self.count] for first in range(self.count))))
 
 
 class _Completion:
