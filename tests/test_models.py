@@ -134,7 +134,7 @@ def test_shipped_cards_fit_their_weights() -> None:
     for name, card in found.items():
         assert card.name == name
         assert load(name).card == card  # also checks the SHA-256
-        assert 0 < weights_size(name) <= (12e6 if name == DEFAULT else 16e6)
+        assert 0 < weights_size(name) <= 12e6
         assert card.limits.whole == ("--whole" in card.command.split())
     assert sum(map(weights_size, found)) <= 60e6
 

@@ -60,12 +60,21 @@ def test_equal_weights_are_stored_once(models):
     assert len(set(stored)) == len(stored) > 20
 
 
+def test_weights_of_transposed_convolutions_are_stored_in_16_bits(models):
+    graph = onnx.load(models[1]).graph
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    cast = {node.output[0]: stored[node.input[0]] for node in graph.node if node.op_type == "Cast"}
+    transposed = {node.input[1] for node in graph.node if node.op_type == "ConvTranspose"}
+    assert transposed == set(cast) and len(cast) == 4
+    assert all(each.dtype == np.float16 and np.isfinite(each).all() for each in cast.values())
+
+
 def test_the_card_says_so(models):
     large, small = (parse_card(path.with_suffix(".json").read_bytes(), path.name) for path in models)
     assert large.notes == ""
     assert (
         small.notes.startswith("Random weights. ")
-        and "convolutions in 8 bits (ranges from 32 crops" in small.notes
+        and "convolutions in 8 bits, weights of 4 transposed ones in 16 (ranges from 32 crops" in small.notes
     )
     assert small.sha256 == hashlib.sha256(models[1].read_bytes()).hexdigest()
     assert small.limits == large.limits and small.command == large.command

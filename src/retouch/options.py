@@ -25,10 +25,6 @@ def _ratio(_: type, tokens: Sequence[Token]) -> tuple[float, float]:
     return parse_ratio(tokens[0].value)
 
 
-def _written(ratio: tuple[float, float]) -> str:
-    return "{}-{}".format(*ratio)
-
-
 Whole = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 Cores = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1, lte=1024))]
@@ -39,7 +35,7 @@ Ratio = Annotated[
         converter=_ratio,
         n_tokens=1,
         metavar="LEAST-MOST",
-        show_default=lambda ratio: ratio and _written(ratio),
+        show_default=lambda ratio: ratio and "-".join(map(str, ratio)),
     ),
 ]
 

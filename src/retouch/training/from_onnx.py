@@ -103,6 +103,8 @@ def _values(data: bytes) -> dict[str, Tensor]:
     stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     values = dict(stored)
     for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in stored:
+            values[node.output[0]] = stored[node.input[0]].astype(np.float32)
         if node.op_type == "DequantizeLinear" and node.input[0] in stored:
             numbers, scale = (stored[name] for name in node.input[:2])
             axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
