@@ -30,7 +30,7 @@ def train(
         method: A name from "retouch methods".
         preset: Settings for options not given: "shipped", of shipped models; "paper"; "quick", minutes on two cores.
         config: A TOML file with settings of the method.
-        set_: One setting of the method, as KEY=VALUE; may be repeated, and wins over the file.
+        set_: Settings of the method, KEY=VALUE each; they win over the file.
     """
     describe.presets(method)  # an unknown method is told at once, not after PyTorch's import
     preset_config = describe.preset(method, preset)["config"] if preset else {}
@@ -67,7 +67,7 @@ def export(
         good_for: For the card: what to use it for, in one line.
         training_data: For the card; by default the run's --data.
         licence: For the card: of the weights, which the photographs may decide; by default that of the model that the
-            run began with.
+            run began with, or was taught by.
         notes: For the card: anything else worth knowing.
         quantize: Photographs, as for --data: convolutions in 8 bits where that is faster, by ranges seen on these.
         overwrite: Replace files of that name.

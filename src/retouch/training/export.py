@@ -199,9 +199,13 @@ def crops(photographs: Sequence[str], state: dict[str, Any]) -> list[Sample]:
 
 
 def _learned_from(state: dict[str, Any]) -> str:
-    """For the card: a run's photographs, and what it began with."""
-    data, init = ", ".join(state["settings"]["data"]), state.get("init")
-    return f"{data}, from the weights of {short(init)}" if init else data
+    """For the card: a run's photographs, what it began with, and what taught it."""
+    parts, settings, init = [", ".join(state["settings"]["data"])], state["settings"], state.get("init")
+    if init:
+        parts.append(f"from the weights of {short(init)}")
+    if settings.get("teacher"):  # which older runs do not tell
+        parts.append(f"taught by {' and '.join(map(short, settings['teacher']))}")
+    return ", ".join(parts)
 
 
 def _untrained(state: dict[str, Any], networks: Iterable[str]) -> str:
@@ -230,7 +234,7 @@ def command_line(state: dict[str, Any], run: Path) -> str:
             words += ["--ratio", "-".join(map(str, value))]
             continue
         for part in value if isinstance(value, list) else [value]:
-            if name in ("data", "validate", "init"):
+            if name in ("data", "validate", "init", "teacher"):
                 part = short(part)
             words += [f"--{name.replace('_', '-')}", str(part)]
     for name, value in state["config"].items():
@@ -260,8 +264,8 @@ def export(
         name: of the model.
         output: folder for the two files; made where it is missing.
         good_for, training_data, licence, notes: the card's words; the data by default as the run names it, the licence
-            by default that of the model that the run began with. Networks that the run never came to are added to
-            the notes.
+            by default that of the model that the run began with, or was taught by. Networks that the run never came
+            to are added to the notes.
         quantize: photographs, as for training; where given, the large convolutions are in 8 bits, by the ranges
             on crops and holes of these as the run had them, and the card's notes say how much that changed.
         overwrite: replace files of that name.

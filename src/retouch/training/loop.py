@@ -32,7 +32,8 @@ from torch.optim import Optimizer
 from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
-from retouch.training import data, distributed, validation
+from retouch.models import Model
+from retouch.training import data, distributed, teacher, validation
 from retouch.training.checkpoints import (
     Weights,
     check_newest,
@@ -132,10 +133,15 @@ def train(
     state, weights = start(method, config, build, settings, sources)
     identity = photographs.fingerprint(sources)
     held_out = validation.held_out(settings, sources)
+    models = teacher.teachers(settings)
+    teachers = [model.sha256 for model in models]
     if settings.resume:
-        check_same(settings.output, state, method, config, settings, identity)
+        check_same(settings.output, state, method, config, settings, identity, teachers)
+    inherited = [model.card.licence for model in models if model.card]
+    state["licence"] = state.get("licence") or next(iter(inherited), "")
     state |= {"method": method, "config": plain(config), "settings": plain(settings)}
-    state |= {"photos": len(sources), "data_sha256": identity, "versions": versions()}
+    state |= {"photos": len(sources), "data_sha256": identity, "teachers_sha256": teachers}
+    state["versions"] = versions()
     try:
         with warnings.catch_warnings():
             # 16 bits on a CPU, of which we say more below
@@ -160,6 +166,7 @@ def train(
         settings=settings,
         sources=sources,
         held_out=held_out,
+        models=models,
         state=state,
         weights=weights,
     )
@@ -174,6 +181,7 @@ def _train(
     settings: Settings,
     sources: tuple[photographs.Source, ...],
     held_out: data.Photos | None,
+    models: tuple[Model, ...],
     state: dict[str, Any],
     weights: Weights,
 ) -> Finished:
@@ -211,6 +219,7 @@ def _train(
                 load_optimizer(optimizer, state["optimizers"][name], weights.get(f"{name}.optimizer", {}))
             fabric.strategy.precision.load_state_dict(state["scaler"])
         weights.clear()
+        teach = teacher.taught(models, device=fabric.device, channels_last=settings.channels_last)
 
         def save() -> None:
             state["optimizers"] = {
@@ -280,6 +289,8 @@ def _train(
                     if first and k:
                         save()
                     raise
+                with fabric.autocast():
+                    image = teach(image, hole)
                 torch.manual_seed(_step_seed(settings.seed, k))
                 with (
                     distributed.SharedNoise(fabric.global_rank, fabric.world_size) if many else nullcontext()

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -17,7 +17,7 @@ from retouch.options import Cores, Output, Ratio, Whole, as_paths, as_texts, at_
 # a resumed run must agree on these, which decide what it learns from; its photos are told by their SHA-256
 FIXED = (
     "size", "zoom", "whole", "jitter", "jittered", "colour", "mirror", "masks", "ratio", "mask_size", "batch", "seed",
-    "ema", "precision",
+    "ema", "precision", "teacher",
 )  # fmt: skip
 STRATEGIES = ("auto", "ddp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -39,7 +39,7 @@ class Settings:
         mirror: every other crop is mirrored; --no-mirror leaves all as they are.
         masks: kinds of holes with their weights, KIND=WEIGHT.
         ratio: share of the canvas that a hole takes, LEAST-MOST.
-        mask_size: side of the canvas that holes are drawn on, in pixels; by default size.
+        mask_size: side of the canvas of the holes, in pixels; by default size.
         batch: samples per step, over all devices.
         steps: stop after so many steps in all, earlier sessions included; by default no bound.
         minutes: stop after so many minutes of training in all, earlier sessions included; by default no bound.
@@ -62,6 +62,7 @@ class Settings:
         validate_every: steps between two such measurements, a multiple of log_every.
         resume: go on with the run in --output.
         init: a run, or a model, whose averaged weights to start from; all else is fresh.
+        teacher: runs, or models, whose completions (their mean) to learn instead of what the holes held.
     """
 
     data: tuple[str, ...]
@@ -98,9 +99,10 @@ class Settings:
     validate_every: Whole = 1000
     resume: bool = False
     init: str | None = None
+    teacher: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        as_texts(self, TrainingError, "data", "masks", "validate")
+        as_texts(self, TrainingError, "data", "masks", "validate", "teacher")
         as_paths(self, TrainingError, "output")
         at_least(
             self, TrainingError, size=8, batch=1, steps=0, seed=0, workers=0, devices=1, nodes=1, threads=1
@@ -202,9 +204,20 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def check_same(
-    run: Path, state: Mapping[str, Any], method: str, config: Any, settings: Settings, data: str
+    run: Path,
+    state: Mapping[str, Any],
+    method: str,
+    config: Any,
+    settings: Settings,
+    data: str,
+    teachers: Sequence[str],
 ) -> None:
-    """Raises TrainingError where a run to be resumed was another method, config, setting or data."""
+    """Raises TrainingError where a run to be resumed was another method, config or setting, or of other data.
+
+    Args:
+        run: its folder. state: of its checkpoint. method, config, settings: asked for now.
+        data: SHA-256 of the index of the photos. teachers: those of the teachers' weights.
+    """
     pairs: list[tuple[str, Any, Any]] = [("method", state["method"], method)]
     asked_config, asked = plain(config), plain(settings)
     # older runs lack newer settings
@@ -223,4 +236,8 @@ def check_same(
         raise TrainingError(
             f"{run}: expected the run's own photos ({state['photos']} of {own}) to resume it, got others, or files "
             "of other names or sizes"
+        )
+    if list(teachers) != state.get("teachers_sha256", []):
+        raise TrainingError(
+            f"{run}: expected the run's own teachers to resume it, got other weights of {', '.join(settings.teacher)}"
         )
