@@ -256,8 +256,8 @@ IMPATIENT = """
 import sys
 from datetime import timedelta
 from retouch.cli import main
-from retouch.training import distributed
-distributed.{name} = timedelta(seconds={seconds})
+from retouch.training import launching
+launching.{name} = timedelta(seconds={seconds})
 sys.exit(main(sys.argv[1:]))
 """
 

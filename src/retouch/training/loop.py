@@ -20,20 +20,19 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from retouch import sources as photographs
 from retouch.errors import TrainingError
 from retouch.methods import METHODS
 from retouch.models import Model
-from retouch.training import data, distributed, teacher, validation
+from retouch.training import data, distributed, launching, teacher, validation
 from retouch.training.checkpoints import (
     Weights,
     check_newest,
@@ -45,39 +44,12 @@ from retouch.training.checkpoints import (
     write_checkpoint,
 )
 from retouch.training.initial import start
+from retouch.training.method import Loadable, Method
 from retouch.training.process import alone, memory_named, restored, signals
 from retouch.training.progress import logs, progress, save_grid
 from retouch.training.settings import Settings, check_same, configure, plain
 
 MINUTES, SIGNAL = 1, 2  # reasons to stop before the last step
-
-
-class Method(Protocol):
-    """What the loop trains. Networks are used by calling ``networks[...]``: the loop wraps them.
-
-    Noise that a step draws without a generator of its own has one row for each sample (see ``distributed``). A class
-    may name in ``unscaled`` the settings of its config that rule out 16-mixed, which scales gradients.
-    """
-
-    networks: dict[str, nn.Module]
-    optimizers: dict[str, Optimizer]  # each belongs to the network of the same key
-
-    def step(
-        self, image: Tensor, hole: Tensor, k: int, *, backward: Callable[[Tensor], None]
-    ) -> dict[str, float]:
-        """One whole training step: (B, 3, S, S) in [0, 1], (B, 1, S, S) with 1 = missing -> values to log."""
-        ...
-
-    def complete(self, image: Tensor, hole: Tensor, *, generator: torch.Generator) -> Tensor:
-        """The prediction for the whole window, (B, 3, S, S)."""
-        ...
-
-
-class Loadable(Protocol):
-    """A registry's entry: gives the method's config dataclass and its class."""
-
-    @property
-    def load(self) -> Callable[[], tuple[Any, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +122,10 @@ def train(
                 accelerator=settings.accelerator,
                 devices=settings.devices,
                 num_nodes=settings.nodes,
-                strategy=distributed.Together() if settings.devices * settings.nodes > 1 else "auto",
+                strategy=launching.Together() if settings.devices * settings.nodes > 1 else "auto",
                 precision=settings.precision,  # type: ignore[arg-type]  # checked by Settings
             )
-        if isinstance(fabric.strategy, distributed.Together) and fabric.strategy.cluster_environment:
+        if isinstance(fabric.strategy, launching.Together) and fabric.strategy.cluster_environment:
             fabric.strategy.cluster_environment.validate_settings(settings.devices, settings.nodes)
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
@@ -170,7 +142,7 @@ def train(
         state=state,
         weights=weights,
     )
-    with distributed.launched(fabric), memory_named(settings.batch, settings.size):
+    with launching.launched(fabric), memory_named(settings.batch, settings.size):
         finished: Finished = fabric.launch(run)
     return finished
 
