@@ -176,6 +176,14 @@ def test_a_run_between_two_has_the_mean_of_their_weights_and_can_be_trained(tmp_
         torch.testing.assert_close(mean, 0.75 * one + 0.25 * two if mean.is_floating_point() else two)
     onward = replace(first, output=tmp_path / "onward", init=str(tmp_path / "mean"))
     assert train("glcic", onward, config).images == 4
+    train(
+        "glcic", replace(first, output=tmp_path / "alone"), {**config, "adversarial": 0.0}
+    )  # no discriminator
+    for pair in (("first", "alone"), ("alone", "first")):
+        average(*(tmp_path / name for name in pair), tmp_path / "-".join(pair))
+    modules = [completion(tmp_path / name)[0].state_dict() for name in ("first-alone", "alone-first")]
+    for one, two in zip(*(module.values() for module in modules), strict=True):
+        assert not one.is_floating_point() or torch.allclose(one, two)
     train("glcic", replace(first, output=tmp_path / "other"), {**config, "width": 2 * config["width"]})
     with pytest.raises(
         SystemExit, match=r"other: expected a run of glcic with the networks of .*first, got another"
