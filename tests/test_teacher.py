@@ -1,5 +1,6 @@
 """Runs that learn what other models complete: what a step is given, what resumes it, what its model tells of it."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 import torch
 from small import SMALL, write_faces
 from test_export import make_run
-from test_training import Tiny, assert_same, run, settings
+from test_training import Tiny, assert_same, run, settings, stats
 
 from retouch import sources
 from retouch.cli import main
 from retouch.errors import ModelError, TrainingError
+from retouch.methods import METHODS
 from retouch.models import load
 from retouch.training import data, export
 from retouch.training.loop import train
@@ -67,6 +69,16 @@ def teacher_says(name: str, damaged: torch.Tensor, hole: torch.Tensor) -> torch.
             told: torch.Tensor = predictor.module.method.networks["generator"](damaged, hole)
         return told
     return torch.from_numpy(predictor(damaged.numpy(), hole.numpy(), seed=0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_from_a_teacher(method: str, photos: str, tmp_path: Path) -> None:
+    losses = []
+    for names in ((), ("telea",)):
+        asked = settings(photos, tmp_path / str(names), size=SMALL[method].size, steps=1, teacher=names)
+        losses += stats(train(method, asked, SMALL[method].config).run)
+    alone, led = losses
+    assert alone.keys() == led.keys() and alone != led and all(map(math.isfinite, led.values()))
 
 
 def test_without_a_teacher_images_stay() -> None:

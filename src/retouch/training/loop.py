@@ -158,7 +158,8 @@ def _train(
     weights: Weights,
 ) -> Finished:
     first, many, run = fabric.is_global_zero, fabric.world_size > 1, settings.output
-    distributed.agree_on(fabric, photos=state["data_sha256"], step=state["step"])
+    facts = {"photos": state["data_sha256"], "teachers": state["teachers_sha256"], "step": state["step"]}
+    distributed.agree_on(fabric, **facts)
     gpus = [fabric.device] if fabric.device.type == "cuda" else []
     with restored(settings.threads, gpus), signals() as caught, ExitStack() as held:
         # 1. The method, its average, and the state to go on with

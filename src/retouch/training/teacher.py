@@ -1,4 +1,7 @@
-"""What a run learns of holes where models are named to teach it: their completions (Hinton, Vinyals, Dean 2015)."""
+"""What a run learns of holes where models are named to teach it: their completions (Hinton, Vinyals, Dean 2015).
+
+These stand in for the photographs everywhere in a step: a discriminator takes them for real, and is best left out.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
